@@ -1,0 +1,1 @@
+"""What we do with money: orders, risk, books. Knows neither features nor feeds."""

@@ -1,0 +1,1 @@
+"""What history teaches: features, labels, probabilities. Knows no cash, no network, no clock."""

@@ -1,0 +1,1 @@
+"""What the market says: time and price. Knows neither model nor money."""

@@ -1,0 +1,219 @@
+"""The bars table: one row per symbol and traded minute, checked before anything trusts it.
+
+    symbol  timestamp (UTC)            open    high     low   close   volume
+    NVDA    2026-02-02 14:30:00+00:00  187.20  187.66  187.02  187.55  812345.0
+
+`timestamp` is the START of the minute (the convention of Alpaca, Polygon and Yahoo), so a bar is known one minute
+later and never before. Prices are USD per share, split-adjusted; volume is shares. Sorted by symbol and timestamp,
+unique, regular session only; a minute without a trade has no row.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from market.hours import OutsideCalendar, market_time
+
+log = logging.getLogger(__name__)
+
+PRICES = ["open", "high", "low", "close"]
+COLUMNS = ["symbol", "timestamp", *PRICES, "volume"]
+_KNOWN_EXTRAS = {"trade_count", "vwap"}  # what alpaca-py's `.df` carries besides; we compute our own VWAP
+_BROKEN_VOLUME_SHARE = 0.05
+
+
+class BadBars(ValueError):
+    """Bars that cannot be used: names where they came from, symbol, first bad time, the rule and the cure."""
+
+
+class Bar(NamedTuple):
+    """One minute of one symbol; `minute` is its start, in minutes since 1970-01-01 UTC."""
+
+    symbol: str
+    minute: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+def read_bars(path: str | Path) -> pd.DataFrame:
+    """Read one Parquet or CSV file, or every such file of a folder, as a checked bars table.
+
+    Column names in any case; timestamps with a zone, or ISO text with one; the (symbol, timestamp) index that
+    alpaca-py's `.df` returns. Rows that are not bars of the regular session are left out, and their count is logged.
+    Raises BadBars, naming file, symbol, first bad time and rule.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in (".parquet", ".csv"))
+        if not files:
+            raise BadBars(f"{path}: no .parquet or .csv file in this folder; name a folder or file that holds bars")
+    elif path.is_file():
+        files = [path]
+    else:
+        raise BadBars(f"{path}: no such file or folder; check the path given to --bars")
+    frames = [check_bars(_read_file(file), str(file)) for file in files]
+    return frames[0] if len(frames) == 1 else check_bars(pd.concat(frames, ignore_index=True), str(path))
+
+
+def _read_file(file: Path) -> pd.DataFrame:
+    if file.stat().st_size == 0:
+        raise BadBars(f"{file}: the file is empty; export the bars again")
+    try:
+        if file.suffix.lower() == ".parquet":
+            return pd.read_parquet(file)
+        if file.suffix.lower() == ".csv":
+            return pd.read_csv(file, dtype_backend="pyarrow", engine="pyarrow")
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise BadBars(f"{file}: not readable as {file.suffix[1:].lower()} ({reason}); export it again") from error
+    raise BadBars(f"{file}: neither .parquet nor .csv; convert it to one of them")
+
+
+def check_bars(frame: pd.DataFrame, source: str = "bars") -> pd.DataFrame:
+    """Cast, sort and check a table of bars; the returned frame has exactly COLUMNS and a plain index.
+
+    Left out, each with its count in the log: repeated identical rows, rows outside the regular session, minutes with
+    volume 0 (nothing traded), and whole symbol-days whose volume contradicts their prices. Anything else that breaks a
+    rule raises BadBars.
+    """
+    frame = _columns(frame, source)
+    frame = _cast(frame, source)
+    if not frame.empty:
+        _check_values(frame, source)
+        frame = _leave_out(frame, source)
+        _check_unique(frame, source)
+    return frame
+
+
+def _columns(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    if not isinstance(frame.index, pd.RangeIndex) and "timestamp" not in frame.columns:
+        frame = frame.reset_index()
+    frame = frame.rename(columns={name: str(name).strip().lower() for name in frame.columns})
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        raise BadBars(f"{source}: column {', '.join(missing)} is missing; bars need {', '.join(COLUMNS)}")
+    twice = frame.columns[frame.columns.duplicated()].unique().tolist()
+    if twice:
+        raise BadBars(f"{source}: column {', '.join(map(str, twice))} stands there twice; keep one")
+    extras = [str(name) for name in frame.columns if name not in COLUMNS and name not in _KNOWN_EXTRAS]
+    if extras:
+        log.warning("%s: columns not used: %s", source, ", ".join(extras))
+    return frame[COLUMNS]
+
+
+def _cast(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    stamps = frame["timestamp"]
+    if not isinstance(stamps.dtype, pd.DatetimeTZDtype):
+        text = stamps.astype("str")
+        naive = ~text.str.contains(r"(?:[+-]\d\d:?\d\d|Z|UTC)$", regex=True)
+        if naive.any():
+            raise BadBars(
+                f"{source}: timestamp {text[naive].iloc[0]} of {frame['symbol'][naive].iloc[0]} has no time zone; "
+                "write UTC or an offset, as in 2026-02-02T14:30:00+00:00"
+            )
+        stamps = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
+        if stamps.isna().any():
+            raise BadBars(f"{source}: timestamp {text[stamps.isna()].iloc[0]!r} is not a time; write ISO 8601")
+    if stamps.isna().any() or frame["symbol"].isna().any():
+        name = "timestamp" if stamps.isna().any() else "symbol"
+        raise BadBars(f"{source}: an empty {name} in {int(frame[name].isna().sum())} rows; every bar needs one")
+    table = {
+        "symbol": frame["symbol"].astype("str").str.strip(),
+        "timestamp": stamps.dt.tz_convert("UTC").dt.as_unit("us"),
+    }
+    for name in [*PRICES, "volume"]:
+        number = pd.to_numeric(frame[name], errors="coerce").astype("float64")
+        broken = number.isna() & frame[name].notna()
+        if broken.any():
+            raise _bad(frame.assign(timestamp=stamps), broken, f"{name} is not a number", source)
+        table[name] = number
+    return pd.DataFrame(table).sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
+
+
+def _bad(frame: pd.DataFrame, rows: pd.Series[bool], rule: str, source: str) -> BadBars:
+    first = frame[rows].sort_values("timestamp").iloc[0]
+    return BadBars(
+        f"{source}: {first['symbol']} at {first['timestamp']}: {rule} "
+        f"({int(rows.sum()):,} of {len(frame):,} rows); nothing was read, mend or remove those rows"
+    )
+
+
+def _check_values(frame: pd.DataFrame, source: str) -> None:
+    prices = frame[PRICES]
+    rules = [
+        (prices.isna().any(axis=1), "a price is missing or NaN"),
+        (~np.isfinite(prices).all(axis=1), "a price is infinite"),
+        ((prices <= 0).any(axis=1), "a price is not positive"),
+        (frame["high"] < frame["low"], "high is below low"),
+        (prices.max(axis=1) > frame["high"], "open or close is above high"),
+        (prices.min(axis=1) < frame["low"], "open or close is below low"),
+        (~np.isfinite(frame["volume"]) | (frame["volume"] < 0), "volume is missing, infinite or negative"),
+        (frame["timestamp"] != frame["timestamp"].dt.floor("min"), "the timestamp is not the start of a minute"),
+    ]
+    for rows, rule in rules:
+        if rows.any():
+            raise _bad(frame, rows, rule, source)
+
+
+def _leave_out(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    try:
+        time = market_time(epoch_minutes(frame["timestamp"]))
+    except OutsideCalendar as error:
+        raise BadBars(f"{source}: {frame['timestamp'].min()} to {frame['timestamp'].max()}: {error}") from error
+    repeated = frame.duplicated().to_numpy()
+    outside = ~time.inside & ~repeated
+    keep = ~(repeated | outside)
+    silent = keep & (frame["volume"] == 0).to_numpy()
+    moved = silent & (frame["high"] > frame["low"]).to_numpy()
+    days = frame[["symbol"]].assign(session=time.session, moved=moved)[keep]
+    contradicted = days.groupby(["symbol", "session"])["moved"].transform("mean") > _BROKEN_VOLUME_SHARE
+    broken = np.zeros(len(frame), dtype=bool)
+    broken[np.flatnonzero(keep)] = contradicted.to_numpy()
+    for rows, words in (
+        (repeated, "repeated rows"),
+        (outside, "rows outside the regular session"),
+        (broken, "rows of symbol-days with broken volume (prices moved in minutes of volume 0)"),
+        (silent & ~broken, "minutes in which nothing traded (volume 0)"),
+    ):
+        if rows.any():
+            which = ", ".join(frame["symbol"][rows].unique()[:8])
+            log.warning("%s: left out %s %s (%s)", source, f"{int(rows.sum()):,}", words, which)
+    return frame[keep & ~silent & ~broken].reset_index(drop=True)
+
+
+def _check_unique(frame: pd.DataFrame, source: str) -> None:
+    again = frame.duplicated(["symbol", "timestamp"])
+    if again.any():
+        raise _bad(frame, again, "two different bars for one minute", source)
+
+
+def epoch_minutes(stamps: pd.Series) -> NDArray[np.int64]:
+    """Timestamps (n,) as int64 minutes since 1970-01-01 UTC."""
+    return stamps.to_numpy("datetime64[us]").view("int64") // 60_000_000
+
+
+def symbol_slices(symbols: pd.Series) -> Iterator[tuple[str, slice]]:
+    """Each symbol of a table sorted by symbol, with the slice of its rows."""
+    if len(symbols) == 0:
+        return
+    codes, names = pd.factorize(symbols)
+    edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))
+    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        yield str(names[codes[start]]), slice(start, stop)
+
+
+def as_bars(frame: pd.DataFrame) -> list[Bar]:
+    """The rows of a bars table as Bar tuples, in the table's order."""
+    columns = (frame[name].tolist() for name in [*PRICES, "volume"])
+    return list(map(Bar, frame["symbol"].tolist(), epoch_minutes(frame["timestamp"]).tolist(), *columns))
