@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -33,18 +34,18 @@ BOLLINGER_BARS = 20
 class SymbolBars:
     """One symbol's bars as arrays of shape (n,), oldest first, and what several indicators share."""
 
+    time: MarketTime
     open: Array
     high: Array
     low: Array
     close: Array
     volume: Array
-    time: MarketTime
 
     @cached_property
     def sessions(self) -> list[slice]:
         """The rows of each session."""
         edges = np.flatnonzero(np.diff(self.time.session, prepend=-1, append=-1)).tolist()
-        return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(start, stop) for start, stop in pairwise(edges)]
 
     @cached_property
     def vwap(self) -> Array:
@@ -134,10 +135,10 @@ def compute_features(bars: pd.DataFrame) -> pd.DataFrame:
 
     A row is NaN until its symbol has WARMUP_BARS bars, and infinities become NaN; such a row is not predicted.
     """
-    columns = [bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume")]
+    columns: list[Array] = [bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume")]
     minutes = epoch_minutes(bars["timestamp"])
     values = np.empty((len(FEATURES), len(bars)))
     for _, rows in symbol_slices(bars["symbol"]):
-        feature_matrix(SymbolBars(*(c[rows] for c in columns), time=market_time(minutes[rows])), values[:, rows])
+        feature_matrix(SymbolBars(market_time(minutes[rows]), *(c[rows] for c in columns)), values[:, rows])
     features = pd.DataFrame(values.T, columns=FEATURES, index=bars.index, copy=False)
     return pd.concat([bars[["symbol", "timestamp"]], features], axis=1)

@@ -11,7 +11,6 @@ triple-barrier label of Lopez de Prado (2018), Advances in Financial Machine Lea
 
 from __future__ import annotations
 
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -38,9 +37,9 @@ def label_trades(
     Args: `stop_loss`, `take_profit`, `round_trip_cost` are fractions of the entry price; `max_holding_minutes` counts
     market minutes, None means no limit.
     Returns the rows of `bars`, in order: `symbol, timestamp, label, net_return, settled_at, exit_reason`. `net_return`
-    is the raw return less the cost; `label` is 1.0 where that is positive, else 0.0; `settled_at` is the end of the exit
-    bar, when the answer is known. All four are missing where no trade is made (the symbol's last bar of a session, or
-    one followed by more than five minutes of silence) or where its end is not yet known.
+    is the raw return less the cost; `label` is 1.0 where that is positive, else 0.0; `settled_at` is the end of the
+    exit bar, when the answer is known. All four are missing where no trade is made (the symbol's last bar of a session,
+    or one followed by more than five minutes of silence) or where its end is not yet known.
     """
     table = [bars[name].to_numpy() for name in ("open", "high", "low")]
     minutes = epoch_minutes(bars["timestamp"])
@@ -66,7 +65,7 @@ def label_trades(
             "label": label,
             "net_return": net_return,
             "settled_at": pd.Series(settled.view("datetime64[us]"), index=bars.index).dt.tz_localize("UTC"),
-            "exit_reason": pd.Categorical.from_codes(reason, REASONS),
+            "exit_reason": pd.Categorical.from_codes(pd.Index(reason), pd.Index(REASONS)),
         },
         copy=False,
     )
@@ -132,5 +131,3 @@ def _first_touch(lows: Array, highs: Array, stop_level: Array, target_level: Arr
         position += untouched * run
         np.minimum(position, n, out=position)
     return position
-
-

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,7 +210,7 @@ def symbol_slices(symbols: pd.Series) -> Iterator[tuple[str, slice]]:
         return
     codes, names = pd.factorize(symbols)
     edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    for start, stop in pairwise(edges.tolist()):
         yield str(names[codes[start]]), slice(start, stop)
 
 

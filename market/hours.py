@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -109,9 +109,8 @@ def new_york(when: datetime) -> datetime:
 
 def at_new_york(day: date, hhmm: str) -> datetime:
     """The UTC moment at which a New York clock shows `hhmm` ("20:00") on `day`."""
-    hour, minute = map(int, hhmm.split(":"))
-    local = NEW_YORK.localize(datetime(day.year, day.month, day.day, hour, minute))
-    return local.astimezone(UTC)
+    local = datetime.combine(day, time.fromisoformat(hhmm))
+    return NEW_YORK.localize(local).astimezone(UTC)
 
 
 def session_on(day: date) -> Session | None:
@@ -162,8 +161,7 @@ def sessions_between(first: date, last: date) -> list[Session]:
     """All sessions with first <= day <= last, oldest first."""
     calendar = _calendar()
     return [
-        calendar.session(index)
-        for index in range(bisect_left(calendar.days, first), bisect_right(calendar.days, last))
+        calendar.session(index) for index in range(bisect_left(calendar.days, first), bisect_right(calendar.days, last))
     ]
 
 
