@@ -1,0 +1,303 @@
+"""Every setting, with its unit and reason. Edit the values below; that is all there is to it.
+
+A value can also come from the environment or from `.env` (`MIN_CONFIDENCE=0.60 python live_trader.py`). What counts, in
+this order: command-line argument, environment, `.env`, the line in this file. `_PCT` settings are fractions (0.02: 2%).
+Keys never stand here: ALPACA_API_KEY and ALPACA_SECRET_KEY belong into `.env` (see `.env.example`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+
+# --- Model -----------------------------------------------------------------------------------------------------------
+ML_MODEL_TYPE = "random_forest"  # or "gradient_boosting"
+MIN_CONFIDENCE = 0.65  # buy when the probability of a profitable trade is at least this
+MIN_TRAINING_SAMPLES = 500  # fewer labelled examples than this are not trained on
+DAYS_BACK = 30  # calendar days of minute bars to learn from
+REQUIRE_PROOF = False  # True: a model that has not proven skill does not buy
+
+# --- Risk ------------------------------------------------------------------------------------------------------------
+MAX_POSITION_SIZE = 5  # shares per trade at most
+MAX_OPEN_POSITIONS = 10  # symbols held at once at most
+STOP_LOSS_PCT = 0.02  # sell 2% below the entry price
+TAKE_PROFIT_PCT = 0.04  # sell 4% above the entry price
+RISK_PER_TRADE_PCT = 0.01  # share of the account's equity that one trade may lose at its stop
+MAX_HOLDING_MINUTES = 390  # market minutes; 390 gives a trade one session; None: no limit
+ROUND_TRIP_COST_PCT = 0.0006  # spread and slippage of buying and selling together, part of label and paper fills
+
+# --- Schedule, New York time -----------------------------------------------------------------------------------------
+TRAIN_TIME = "20:00"  # daily training, after the close
+REBALANCE_TIME = "04:00"  # daily rebalancing, before the open
+TRAIN_DEADLINE_MINUTES = 60  # a training that takes longer is ended, and the model in use stays
+
+# --- Market ----------------------------------------------------------------------------------------------------------
+MARKET = "auto"  # auto (alpaca with keys, else simulated), alpaca, recorded or simulated
+FEED = "iex"  # Alpaca's data feed: iex (free) or sip
+SYMBOLS = None  # None: the source's active list; or a list such as ["AAPL", "MSFT"]
+PAPER_CASH = 100_000  # USD with which the local paper account starts
+SIMULATED_SEED = 7  # another seed is another artificial market
+SIMULATED_PATTERN_STRENGTH = 1.0  # 0: pure noise, nothing to learn; 1: a pattern that a forest can find
+
+# --- Files and display -----------------------------------------------------------------------------------------------
+DATA_DIR = "data"  # bars, data set, logs; relative to this file
+MODELS_DIR = "models"  # models, trades, predictions; relative to this file
+LOG_LEVEL = "INFO"  # what data/logs/ holds: DEBUG, INFO, WARNING or ERROR
+
+# --- Alpaca, paper only ----------------------------------------------------------------------------------------------
+ALPACA_TRADING_URL = "https://paper-api.alpaca.markets"
+ALPACA_DATA_URL = "https://data.alpaca.markets"
+
+# Below this line nothing needs editing: it reads the lines above and checks them. -------------------------------------
+
+
+class BadSetting(ValueError):
+    """A setting that cannot be used: names it, its value, where it came from, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number within [low, high]; `unit` is for the message."""
+
+    low: float
+    high: float
+    unit: str
+
+    def explain(self, value: object) -> str | None:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        allowed = f"{self.low:g} to {self.high:g} {self.unit}"
+        return None if number and self.low <= value <= self.high else allowed  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of these words."""
+
+    words: tuple[str, ...]
+
+    def explain(self, value: object) -> str | None:
+        return None if value in self.words else "one of " + ", ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Text of this form, described by `words`."""
+
+    pattern: str
+    words: str
+
+    def explain(self, value: object) -> str | None:
+        return None if isinstance(value, str) and re.fullmatch(self.pattern, value) else self.words
+
+
+_SHARE = Between(0.0001, 0.5, "(a fraction: 0.02 is 2%)")
+_CLOCK = Matches(r"([01]\d|2[0-3]):[0-5]\d", 'a New York time such as "20:00"')
+_TICKER = Matches(r"[A-Z][A-Z0-9.]{0,9}", "upper-case tickers such as AAPL or BRK.B")
+_PAPER_HOST = r"https://paper-api\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
+_DATA_HOST = r"https://data\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked settings. The field's type and rule stand together; the value comes from the line of that name."""
+
+    ML_MODEL_TYPE: Annotated[str, OneOf(("random_forest", "gradient_boosting"))]
+    MIN_CONFIDENCE: Annotated[float, Between(0.01, 0.99, "(a probability)")]
+    MIN_TRAINING_SAMPLES: Annotated[int, Between(100, 10_000_000, "examples")]
+    DAYS_BACK: Annotated[int, Between(5, 3650, "calendar days")]
+    REQUIRE_PROOF: bool
+    MAX_POSITION_SIZE: Annotated[int, Between(1, 1_000_000, "shares")]
+    MAX_OPEN_POSITIONS: Annotated[int, Between(1, 1000, "positions")]
+    STOP_LOSS_PCT: Annotated[float, _SHARE]
+    TAKE_PROFIT_PCT: Annotated[float, _SHARE]
+    RISK_PER_TRADE_PCT: Annotated[float, _SHARE]
+    MAX_HOLDING_MINUTES: Annotated[int | None, Between(1, 100_000, "market minutes, or None")]
+    ROUND_TRIP_COST_PCT: Annotated[float, Between(0, 0.05, "(a fraction: 0.0006 is 6 basis points)")]
+    TRAIN_TIME: Annotated[str, _CLOCK]
+    REBALANCE_TIME: Annotated[str, _CLOCK]
+    TRAIN_DEADLINE_MINUTES: Annotated[int, Between(1, 480, "minutes")]
+    MARKET: Annotated[str, OneOf(("auto", "alpaca", "recorded", "simulated"))]
+    FEED: Annotated[str, OneOf(("iex", "sip"))]
+    SYMBOLS: Annotated[tuple[str, ...] | None, _TICKER]
+    PAPER_CASH: Annotated[float, Between(100, 1e9, "USD")]
+    SIMULATED_SEED: Annotated[int, Between(0, 2**32 - 1, "(a whole number)")]
+    SIMULATED_PATTERN_STRENGTH: Annotated[float, Between(0, 3, "(0: pure noise, 1: learnable)")]
+    DATA_DIR: Path
+    MODELS_DIR: Path
+    LOG_LEVEL: Annotated[str, OneOf(("DEBUG", "INFO", "WARNING", "ERROR"))]
+    ALPACA_TRADING_URL: Annotated[str, Matches(_PAPER_HOST, "Alpaca's paper host or loopback; this never trades live")]
+    ALPACA_DATA_URL: Annotated[str, Matches(_DATA_HOST, "Alpaca's data host or loopback")]
+    ALPACA_API_KEY: str | None = field(default=None, repr=False)
+    ALPACA_SECRET_KEY: str | None = field(default=None, repr=False)
+    overridden: tuple[str, ...] = ()  # "NAME=value (from where)" for each setting not taken from this file
+
+    @property
+    def has_keys(self) -> bool:
+        return self.ALPACA_API_KEY is not None
+
+    @property
+    def market(self) -> str:
+        """The market that `auto` means here."""
+        if self.MARKET != "auto":
+            return self.MARKET
+        return "alpaca" if self.has_keys else "simulated"
+
+    def trade_rules(self) -> dict[str, float | int | None]:
+        """What makes a label: a model trained under other rules answers another question."""
+        return {
+            "stop_loss": self.STOP_LOSS_PCT,
+            "take_profit": self.TAKE_PROFIT_PCT,
+            "max_holding_minutes": self.MAX_HOLDING_MINUTES,
+            "round_trip_cost": self.ROUND_TRIP_COST_PCT,
+        }
+
+    def as_environment(self) -> dict[str, str]:
+        """These settings for a child process, so that it works under the same ones. Keys are left to the child."""
+        values = {name: value for name, value in asdict(self).items() if name.isupper() and "KEY" not in name}
+        listed = values["SYMBOLS"]
+        values["SYMBOLS"] = ",".join(listed) if listed else None
+        return {name: str(value) for name, value in values.items()}
+
+
+_HERE = Path(__file__).resolve().parent
+_KEYS = ("ALPACA_API_KEY", "ALPACA_SECRET_KEY")
+_NAMES = [f.name for f in fields(Settings) if f.name.isupper()]
+
+
+def load_settings(
+    arguments: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+) -> Settings:
+    """Read, check and freeze the settings.
+
+    Args: `arguments` are values from the command line by setting name (None means not given); `environment` and
+    `env_file` default to the process's own and to `.env` beside this file. Raises BadSetting, in one line.
+    """
+    environment = os.environ if environment is None else environment
+    env_path = _HERE / ".env" if env_file is None else env_file
+    dotenv = _read_env_file(env_path)
+    _check_names(dotenv, environment, env_path)
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    overridden: list[str] = []
+    for name in _NAMES:
+        here = _checked(name, globals()[name], hints[name], "config.py") if name not in _KEYS else None
+        value, origin = _lookup(name, arguments or {}, environment, dotenv)
+        values[name] = here if origin == "config.py" else _checked(name, value, hints[name], origin)
+        if values[name] != here and name not in _KEYS:
+            overridden.append(f"{name}={value} ({origin})")
+    _check_keys(values)
+    if values["ROUND_TRIP_COST_PCT"] >= values["TAKE_PROFIT_PCT"]:
+        raise BadSetting(
+            f"ROUND_TRIP_COST_PCT={values['ROUND_TRIP_COST_PCT']:g} is not below TAKE_PROFIT_PCT="
+            f"{values['TAKE_PROFIT_PCT']:g}: no trade could ever profit; lower the cost or raise the target"
+        )
+    return Settings(**values, overridden=tuple(overridden))
+
+
+def _lookup(
+    name: str, arguments: Mapping[str, object], environment: Mapping[str, str], dotenv: Mapping[str, str]
+) -> tuple[object, str]:
+    if arguments.get(name) is not None:
+        return arguments[name], "command line"
+    if environment.get(name):
+        return environment[name], "environment"
+    if dotenv.get(name):
+        return dotenv[name], ".env"
+    return None, "config.py"
+
+
+def _checked(name: str, value: object, hint: Any, origin: str) -> Any:
+    kind, rule = (hint.__origin__, hint.__metadata__[0]) if hasattr(hint, "__metadata__") else (hint, None)
+    optional = isinstance(kind, types.UnionType) and type(None) in kind.__args__
+    if optional and (value is None or value in ("None", "none")):
+        return None
+    base = kind.__args__[0] if optional else kind
+    try:
+        converted = _convert(base, value)
+    except (TypeError, ValueError):
+        converted = None
+    items = converted if isinstance(converted, tuple) else (converted,)
+    allowed = rule.explain(items[0] if items else None) if rule and len(items) <= 1 else None
+    if isinstance(converted, tuple) and converted and rule:
+        wrong = [item for item in converted if rule.explain(item)]
+        allowed = f"{rule.explain(wrong[0])}; not {', '.join(map(str, wrong))}" if wrong else None
+    if converted is None or allowed:
+        words = allowed or (rule.explain(None) if rule else {bool: "True or False"}.get(base, "text"))
+        raise BadSetting(f"{name}={value!r} ({origin}) is not allowed: {words}; mend it and start again")
+    return converted
+
+
+def _convert(base: Any, value: object) -> Any:
+    if base is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        return words.get(str(value).lower())
+    if base is Path:
+        text = str(value)
+        return (_HERE / Path(text).expanduser()).resolve() if text and "\0" not in text else None
+    if base is int:
+        if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+            return None
+        return int(value)  # type: ignore[call-overload]
+    if base is float:
+        return None if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    if typing.get_origin(base) is tuple:
+        items = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+        return tuple(dict.fromkeys(str(item).strip().upper() for item in items if str(item).strip())) or None
+    return value if isinstance(value, str) and value else None
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadSetting(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+    values = {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    for number, line in enumerate(text.splitlines(), 1):
+        name = line.split("=")[0].removeprefix("export ").strip()
+        if line.strip() and not line.lstrip().startswith("#") and name not in values:
+            raise BadSetting(f"{path}, line {number}: not of the form NAME=value (or an open quote); mend the line")
+    return values
+
+
+def _check_names(dotenv: Mapping[str, str], environment: Mapping[str, str], env_path: Path) -> None:
+    written = {name for name in globals() if name.isupper() and not name.startswith("_") and name != "UTC"}
+    for name in sorted(written ^ set(_NAMES) - set(_KEYS)):
+        near = difflib.get_close_matches(name, written ^ {name}, n=1) or ["a line of this name that is missing"]
+        raise BadSetting(f"{name} in config.py is {'no setting' if name in written else 'missing'}; see {near[0]}")
+    for name in dotenv:
+        if name.startswith("APCA_"):
+            raise BadSetting(f"{name} in {env_path} is another tool's name; here it is {' and '.join(_KEYS)}")
+        if name not in _NAMES:
+            near = difflib.get_close_matches(name.upper(), _NAMES, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; remove the line"
+            raise BadSetting(f"{name} in {env_path} is no setting{hint}")
+    for name in environment:
+        near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.9)
+        if near and name not in _NAMES and name.isupper():
+            raise BadSetting(f"{name} in the environment is no setting; did you mean {near[0]}?")
+    if any(name.startswith("APCA_API") for name in environment) and not any(environment.get(k) for k in _KEYS):
+        raise BadSetting(f"APCA_... keys are set in the environment, which this program does not read; set {_KEYS[0]}")
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    given = [name for name in _KEYS if values[name]]
+    if len(given) == 1:
+        missing = next(name for name in _KEYS if name not in given)
+        raise BadSetting(f"{given[0]} is set and {missing} is not; set both in .env, or neither to use no account")
+    for name in given:
+        if not re.fullmatch(r"[A-Za-z0-9+/=]{16,80}", values[name]) or "your" in values[name].lower():
+            raise BadSetting(f"{name} does not look like a key (a placeholder, a quote, a space?); copy it from Alpaca")

@@ -1,0 +1,185 @@
+"""The local paper account: fills orders from bars, exactly as the label assumes, and keeps its own books.
+
+An order fills at the open of the first bar that starts at or after the minute of its submission. Inside a bar: first
+what waits for its open, then a gap beyond a level (fills at the open), then the stop, then the target. Levels hang on
+the entry open; each fill is worsened by half the round-trip cost, so that a trade earns what its label says.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from desk.orders import Account, Execution, Order, Position, PriceBar
+from durable import move_aside, replace_file, to_json
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+_KEPT_EXECUTIONS = 1000  # weeks of trading; enough for books that missed the last sessions
+
+
+class PaperBroker:
+    """One paper account, in memory and in `path` (None: in memory only).
+
+    Args: `cash` USD at the first start; `round_trip_cost` as a fraction; `save_each_change` writes the file at each
+    order and fill (live), else only when `save` is called (replay).
+    """
+
+    name = "paper"
+
+    def __init__(
+        self, path: Path | None, cash: float, round_trip_cost: float, *, save_each_change: bool = True
+    ) -> None:
+        self._path = path
+        self._half_cost = round_trip_cost / 2
+        self._save_each_change = save_each_change
+        self._cash = cash
+        self._positions: dict[str, Position] = {}
+        self._orders: dict[str, Order] = {}
+        self._executions: dict[str, Execution] = {}
+        self._settled_minute = 0
+        if path is not None and path.exists():
+            self._load(path)
+
+    def account(self) -> Account:
+        held = sum(p.qty * p.last_price for p in self._positions.values())
+        reserved = sum(o.qty * o.price * (1 + self._half_cost) for o in self._orders.values() if o.side == "BUY")
+        return Account(self._cash, self._cash + held, max(self._cash - reserved, 0.0))
+
+    def positions(self) -> Mapping[str, Position]:
+        return dict(self._positions)
+
+    def working_orders(self) -> list[Order]:
+        return list(self._orders.values())
+
+    def recent_executions(self) -> list[Execution]:
+        return list(self._executions.values())
+
+    def submit(self, order: Order) -> None:
+        seen = order.id in self._orders or any(e.order_id == order.id for e in self._executions.values())
+        if not seen:
+            self._orders[order.id] = order
+            self._changed()
+
+    def settle(self, now_minute: int, bars: Iterable[PriceBar]) -> list[Execution]:
+        news: list[Execution] = []
+        for bar in bars:
+            if bar.minute <= self._settled_minute:
+                continue  # after a restart the first bars may be ones that were settled before it
+            for order in [o for o in self._orders.values() if o.symbol == bar.symbol]:
+                if order.minute <= bar.minute and (order.expires_minute is None or bar.minute < order.expires_minute):
+                    news.append(self._fill_at_open(order, bar))
+            position = self._positions.get(bar.symbol)
+            if position is not None:
+                news += self._watch_levels(position, bar)
+        for order in list(self._orders.values()):
+            if order.expires_minute is not None and now_minute >= order.expires_minute:
+                news.append(self._end(order, "cancelled", now_minute, "no trade in the minutes it was good for"))
+        self._settled_minute = max(self._settled_minute, now_minute - 1)
+        if news:
+            self._changed()
+        return news
+
+    def save(self) -> None:
+        if self._path is not None:
+            document = {
+                "schema": SCHEMA,
+                "cash": self._cash,
+                "settled_minute": self._settled_minute,
+                "positions": [asdict(p) for p in self._positions.values()],
+                "orders": [asdict(o) for o in self._orders.values()],
+                "executions": [asdict(e) for e in list(self._executions.values())[-_KEPT_EXECUTIONS:]],
+            }
+            replace_file(self._path, to_json(document))
+
+    def _changed(self) -> None:
+        if self._save_each_change:
+            self.save()
+
+    def _fill_at_open(self, order: Order, bar: PriceBar) -> Execution:
+        if order.side == "SELL":
+            position = self._positions.get(order.symbol)
+            if position is None:
+                return self._end(order, "cancelled", bar.minute, "the position was closed before")
+            return self._close(position, bar.open, bar.minute, order.reason, order.id)
+        price = round(bar.open * (1 + self._half_cost), 4)
+        if order.symbol in self._positions:
+            return self._end(order, "rejected", bar.minute, "already held")
+        if price * order.qty > self._cash:
+            return self._end(order, "rejected", bar.minute, "not enough cash at the price of the fill")
+        del self._orders[order.id]
+        self._cash = round(self._cash - price * order.qty, 4)
+        stop, target = bar.open * (1 - (order.stop_loss or 0.0)), bar.open * (1 + (order.take_profit or 0.0))
+        self._positions[order.symbol] = Position(
+            order.symbol, order.qty, price, bar.minute, stop, target, last_price=bar.open
+        )
+        return self._record(
+            Execution(
+                f"{order.id}/fill",
+                "fill",
+                order.id,
+                order.symbol,
+                "BUY",
+                order.qty,
+                price,
+                bar.minute,
+                "entry",
+                stop,
+                target,
+            )  # fmt: skip
+        )
+
+    def _watch_levels(self, position: Position, bar: PriceBar) -> list[Execution]:
+        entered_here = position.entry_minute == bar.minute
+        gapped = not entered_here and not position.stop_level < bar.open < position.target_level
+        if bar.low <= position.stop_level and (entered_here or bar.open < position.target_level):
+            price, reason = bar.open if gapped else position.stop_level, "stop"
+        elif bar.high >= position.target_level:
+            price, reason = bar.open if gapped else position.target_level, "target"
+        else:
+            self._positions[bar.symbol] = replace(position, last_price=bar.close)
+            return []
+        return [self._close(position, price, bar.minute, reason, f"{position.symbol}-{position.entry_minute}")]
+
+    def _close(self, position: Position, price: float, minute: int, reason: str, order_id: str) -> Execution:
+        self._orders.pop(order_id, None)
+        del self._positions[position.symbol]
+        got = round(price * (1 - self._half_cost), 4)
+        self._cash = round(self._cash + got * position.qty, 4)
+        name = f"{order_id}/{reason}"
+        return self._record(
+            Execution(name, "fill", order_id, position.symbol, "SELL", position.qty, got, minute, reason)
+        )
+
+    def _end(self, order: Order, kind: Any, minute: int, reason: str) -> Execution:
+        self._orders.pop(order.id, None)
+        name = f"{order.id}/{kind}"
+        return self._record(Execution(name, kind, order.id, order.symbol, order.side, order.qty, 0.0, minute, reason))
+
+    def _record(self, execution: Execution) -> Execution:
+        self._executions[execution.id] = execution
+        return execution
+
+    def _load(self, path: Path) -> None:
+        try:
+            document = json.loads(path.read_text())
+            if document["schema"] != SCHEMA:
+                raise ValueError(f"schema {document['schema']}, this program writes {SCHEMA}")
+            self._positions = {p["symbol"]: Position(**p) for p in document["positions"]}
+            self._orders = {o["id"]: Order(**o) for o in document["orders"]}
+            self._executions = {e["id"]: Execution(**e) for e in document["executions"]}
+            self._cash, self._settled_minute = float(document["cash"]), int(document["settled_minute"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadAccountFile(
+                f"{path}: not a paper account of this program ({error}); nothing is traded on it. Move it away to "
+                "start a new paper account, or put back a good copy"
+            ) from error
+
+
+class BadAccountFile(ValueError):
+    """The paper account's file cannot be read; its message names the file and the cure."""
