@@ -1,4 +1,4 @@
-"""Files that survive a cut: replaced whole or not at all, appended and synced. The ground floor; imports no house file."""
+"""Files that survive a cut: replaced whole or not at all. The ground floor: imports no other file of the house."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from desk.orders import Account, Execution, Order, Position, PriceBar
-from durable import move_aside, replace_file, to_json
+from durable import replace_file, to_json
 
 log = logging.getLogger(__name__)
 
@@ -118,21 +118,11 @@ class PaperBroker:
         self._positions[order.symbol] = Position(
             order.symbol, order.qty, price, bar.minute, stop, target, last_price=bar.open
         )
-        return self._record(
-            Execution(
-                f"{order.id}/fill",
-                "fill",
-                order.id,
-                order.symbol,
-                "BUY",
-                order.qty,
-                price,
-                bar.minute,
-                "entry",
-                stop,
-                target,
-            )  # fmt: skip
+        name = f"{order.id}/fill"
+        fill = Execution(
+            name, "fill", order.id, order.symbol, "BUY", order.qty, price, bar.minute, "entry", stop, target
         )
+        return self._record(fill)
 
     def _watch_levels(self, position: Position, bar: PriceBar) -> list[Execution]:
         entered_here = position.entry_minute == bar.minute
@@ -168,8 +158,6 @@ class PaperBroker:
     def _load(self, path: Path) -> None:
         try:
             document = json.loads(path.read_text())
-            if document["schema"] != SCHEMA:
-                raise ValueError(f"schema {document['schema']}, this program writes {SCHEMA}")
             self._positions = {p["symbol"]: Position(**p) for p in document["positions"]}
             self._orders = {o["id"]: Order(**o) for o in document["orders"]}
             self._executions = {e["id"]: Execution(**e) for e in document["executions"]}

@@ -55,13 +55,13 @@ def may_open(symbol: str, held: set[str], limits: Limits) -> str | None:
 
 
 def must_exit(held_minutes: int, limits: Limits) -> str | None:
-    """ "time" when a position has had its `held_minutes` of market time, else None. Stop and target rest at the broker."""
+    """Return "time" once a position has had its market minutes, else None; stop and target rest at the broker."""
     limit = limits.max_holding_minutes
     return "time" if limit is not None and held_minutes >= limit else None
 
 
 def beyond_levels(position: Position) -> str | None:
-    """ "stop" or "target" when the newest price has passed a level whose order should have closed the position."""
+    """Return "stop" or "target" when the newest price has passed a level at which the position should have closed."""
     if position.last_price <= position.stop_level:
         return "stop"
     if position.last_price >= position.target_level:

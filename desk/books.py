@@ -1,0 +1,153 @@
+"""The books: what the journal adds up to - trades, signals, duties - and its view, models/trade_history.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from desk.journal import Event
+from desk.orders import Execution, Trade
+from durable import move_aside, replace_file, to_json
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+
+
+class Books:
+    """Trades and signals as folded from journal events, oldest first.
+
+    `local_time` turns a minute since 1970 into ISO 8601 with the New York offset (desks know no time zones). Applying
+    an execution twice changes nothing.
+    """
+
+    def __init__(self, local_time: Callable[[int], str], events: Iterable[Event] = ()) -> None:
+        self._local_time = local_time
+        self.trades: dict[str, Trade] = {}
+        self.signals: list[dict[str, Any]] = []
+        self.duties: dict[tuple[str, str], str] = {}  # (duty, session date) -> outcome
+        self.exit_plan: dict[str, str] = {}  # symbol -> reason, to be sold as the first act of the session
+        self.equity: list[tuple[str, float]] = []  # (time, USD) once a minute
+        self.last_minute = 0
+        self.changed = False
+        self._live: dict[str, Trade] = {}  # symbol -> its PENDING or OPEN trade
+        self._heard: set[str] = set()
+        for event in events:
+            self.apply(event)
+
+    def live_trades(self) -> dict[str, Trade]:
+        """PENDING and OPEN trades by symbol."""
+        return dict(self._live)
+
+    def apply(self, event: Event) -> None:
+        """Take in one journal event; kinds that say nothing about money are passed over."""
+        handler = getattr(self, f"_on_{event['kind']}", None)
+        if handler is not None:
+            handler(event)
+
+    def heard(self, execution: Execution) -> bool:
+        """Whether an execution is in the books already."""
+        return execution.id in self._heard
+
+    def _on_signal(self, event: Event) -> None:
+        self.signals.append({name: event[name] for name in _SIGNAL_FIELDS})
+        self.changed = True
+
+    def _on_intent(self, event: Event) -> None:
+        trade = Trade(
+            id=event["order_id"],
+            symbol=event["symbol"],
+            side="BUY",
+            qty=0,
+            price=event["price"],
+            confidence=event["confidence"],
+            entry_time=self._local_time(event["minute"]),
+            stop_loss=event["price"] * (1 - event["stop_loss"]),
+            take_profit=event["price"] * (1 + event["take_profit"]),
+            status="PENDING",
+            model_id=event["model_id"],
+            market=event["market"],
+            qty_ordered=event["qty"],
+            entry_minute=event["minute"],
+        )
+        self.trades[trade.id] = self._live[trade.symbol] = trade
+        self.changed = True
+
+    def _on_execution(self, event: Event) -> None:
+        execution = Execution(**event["execution"])
+        trade = self._live.get(execution.symbol)
+        if execution.id in self._heard:
+            return
+        self._heard.add(execution.id)
+        self.changed = True
+        if trade is None:
+            log.warning(
+                "%s: %s of %d shares belongs to no trade of ours", execution.symbol, execution.kind, execution.qty
+            )
+        elif execution.side == "BUY":
+            self._entry(trade, execution)
+        elif execution.kind == "fill":
+            self._exit(trade, execution)
+
+    def _entry(self, trade: Trade, execution: Execution) -> None:
+        if execution.kind == "fill":
+            trade.status, trade.qty, trade.price = "OPEN", execution.qty, execution.price
+            trade.entry_minute, trade.entry_time = execution.minute, self._local_time(execution.minute)
+            trade.stop_loss = execution.stop_level or trade.stop_loss
+            trade.take_profit = execution.target_level or trade.take_profit
+        else:
+            trade.status = "REJECTED" if execution.kind == "rejected" else "CANCELLED"
+            trade.exit_reason = execution.reason
+            del self._live[trade.symbol]
+
+    def _exit(self, trade: Trade, execution: Execution) -> None:
+        trade.status, trade.exit_reason = "CLOSED", execution.reason
+        trade.exit_price, trade.exit_time = execution.price, self._local_time(execution.minute)
+        trade.pnl_amount = round((trade.exit_price - trade.price) * trade.qty - trade.fees, 4)
+        trade.pnl_pct = trade.pnl_amount / (trade.price * trade.qty)
+        del self._live[trade.symbol]
+        self.exit_plan.pop(trade.symbol, None)
+
+    def _on_plan(self, event: Event) -> None:
+        self.exit_plan = dict(event["close"])
+
+    def _on_duty(self, event: Event) -> None:
+        self.duties[event["duty"], event["session"]] = event["outcome"]
+
+    def _on_minute(self, event: Event) -> None:
+        self.last_minute = event["minute"]
+        self.equity.append((self._local_time(event["minute"]), event["equity"]))
+
+    def view(self) -> dict[str, Any]:
+        """The content of models/trade_history.json."""
+        trades = [{name: asdict(trade)[name] for name in _TRADE_FIELDS} for trade in self.trades.values()]
+        return {"schema": SCHEMA, "trades": trades, "signals": self.signals}
+
+    def write_view(self, path: Path) -> None:
+        """Replace the view, if anything changed since it was written last."""
+        if self.changed or not path.exists():
+            replace_file(path, to_json(self.view(), indent=1))
+            self.changed = False
+
+
+_SIGNAL_FIELDS = ("symbol", "price", "confidence", "timestamp", "taken", "reason")
+_TRADE_FIELDS = [name for name in Trade.__dataclass_fields__ if name != "entry_minute"]
+
+
+def secure_view(path: Path, books: Books, stamp: str) -> None:
+    """Move aside a trade_history.json that is not a view of these books, before it would be overwritten."""
+    if not path.exists():
+        return
+    try:
+        document = json.loads(path.read_text())
+        ours = document["schema"] == SCHEMA and {t["id"] for t in document["trades"]} <= set(books.trades)
+        why = "it holds trades that the journal does not know"
+    except (ValueError, KeyError, TypeError):
+        ours, why = False, "it cannot be read as a trade history"
+    if not ours:
+        aside = move_aside(path, "foreign", stamp)
+        log.warning("%s: %s; it is kept as %s, and a new one is written from the journal", path, why, aside.name)

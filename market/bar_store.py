@@ -1,0 +1,96 @@
+"""data/bars/: minute bars by New York date, one Parquet file a session with a note beside it of what it holds.
+
+    data/bars/2026-03-02.parquet    the bars
+    data/bars/2026-03-02.json       {"symbols": [...], "feed": "iex", "adjustment": "split", "complete": true}
+
+Updating fetches only what is missing: a session that is complete for a symbol is never asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from durable import replace_file, to_json
+from market.bars import BadBars
+from market.feeds import BarFeed
+from market.hours import Session
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What one session brought: `rows` new bars of `symbols` symbols; `stored` True if nothing had to be fetched."""
+
+    session: Session
+    rows: int
+    stored: bool
+
+
+class BarStore:
+    """The bars kept under `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def days(self) -> list[date]:
+        """The session dates that are stored, oldest first."""
+        return sorted(date.fromisoformat(path.stem) for path in self._folder.glob("????-??-??.parquet"))
+
+    def read(self, first: date, last: date, symbols: Sequence[str] | None = None) -> pd.DataFrame:
+        """A bars table of the sessions first <= day <= last; all symbols, or those given. Raises BadBars."""
+        frames = [self._read_day(day) for day in self.days() if first <= day <= last]
+        if not frames:
+            raise BadBars(f"{self._folder}: no bars from {first} to {last}; run: python build_dataset.py")
+        table = pd.concat(frames, ignore_index=True)
+        if symbols is not None:
+            table = table[table["symbol"].isin(list(symbols))]
+        return table.sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
+
+    def update(
+        self, feed: BarFeed, symbols: Sequence[str], sessions: Sequence[Session], now: datetime
+    ) -> Iterator[Fetched]:
+        """Bring `sessions` up to date for `symbols`, one session a step; a session still open is stored incomplete."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for session in sessions:
+            note = self._note(session.day)
+            known = set(note["symbols"]) if note["complete"] and note["feed"] == feed.feed else set()
+            missing = [symbol for symbol in symbols if symbol not in known]
+            if not missing:
+                yield Fetched(session, 0, stored=True)
+                continue
+            new = feed.bars(missing, session.open, min(session.close, now))
+            self._write_day(session.day, new, sorted(known | set(missing)), feed.feed, now >= session.close)
+            yield Fetched(session, len(new), stored=False)
+
+    def _note(self, day: date) -> dict[str, Any]:
+        path = self._folder / f"{day}.json"
+        if not path.exists() or not path.with_suffix(".parquet").exists():
+            return {"symbols": [], "feed": "", "complete": False}
+        note: dict[str, Any] = json.loads(path.read_text())
+        return note
+
+    def _read_day(self, day: date) -> pd.DataFrame:
+        path = self._folder / f"{day}.parquet"
+        try:
+            return pd.read_parquet(path)
+        except (ValueError, OSError) as error:
+            raise BadBars(f"{path}: cannot be read ({error}); delete it and run: python build_dataset.py") from error
+
+    def _write_day(self, day: date, new: pd.DataFrame, symbols: Sequence[str], feed: str, complete: bool) -> None:
+        path = self._folder / f"{day}.parquet"
+        if path.exists():
+            old = self._read_day(day)
+            new = pd.concat([old[~old["symbol"].isin(new["symbol"].unique())], new], ignore_index=True)
+        content = BytesIO()
+        new.sort_values(["symbol", "timestamp"], kind="stable").to_parquet(content, index=False)
+        # The bars before the note: a crash between the two only means that the day is fetched again.
+        replace_file(path, content.getvalue())
+        note = {"symbols": list(symbols), "feed": feed, "adjustment": "split", "complete": complete}
+        replace_file(path.with_suffix(".json"), to_json(note))
