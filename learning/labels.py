@@ -131,3 +131,24 @@ def _first_touch(lows: Array, highs: Array, stop_level: Array, target_level: Arr
         position += untouched * run
         np.minimum(position, n, out=position)
     return position
+
+
+def uniqueness(labels: pd.DataFrame) -> Array:
+    """How much of its own time each label has to itself, shape (n,), in (0, 1]; their sum counts independent examples.
+
+    A label lives from its entry to its exit; with c labels of the symbol alive at a minute, each owns 1/c of it
+    (Lopez de Prado, 2018, 4.3). Args: settled rows of `label_trades`, sorted by symbol and timestamp.
+    """
+    starts = market_time(epoch_minutes(labels["timestamp"])).ordinal + 1
+    stops = market_time(epoch_minutes(labels["settled_at"]) - 1).ordinal + 1
+    share = np.ones(len(labels))
+    for _, rows in symbol_slices(labels["symbol"]):
+        first = starts[rows].min()
+        begin, end = starts[rows] - first, np.maximum(stops[rows] - first, starts[rows] - first + 1)
+        change = np.zeros(end.max() + 1)
+        np.add.at(change, begin, 1)
+        np.add.at(change, end, -1)
+        alive = np.cumsum(change)
+        owned = np.concatenate([[0.0], np.cumsum(1 / np.maximum(alive, 1))])
+        share[rows] = (owned[end] - owned[begin]) / (end - begin)
+    return share

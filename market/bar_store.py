@@ -9,7 +9,7 @@ Updating fetches only what is missing: a session that is complete for a symbol i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from io import BytesIO
@@ -20,8 +20,9 @@ import pandas as pd
 
 from durable import replace_file, to_json
 from market.bars import BadBars
-from market.feeds import BarFeed
 from market.hours import Session
+
+Fetch = Callable[[Sequence[str], datetime, datetime], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,22 @@ class BarStore:
         return table.sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
 
     def update(
-        self, feed: BarFeed, symbols: Sequence[str], sessions: Sequence[Session], now: datetime
+        self, fetch: Fetch, feed: str, symbols: Sequence[str], sessions: Sequence[Session], now: datetime
     ) -> Iterator[Fetched]:
-        """Bring `sessions` up to date for `symbols`, one session a step; a session still open is stored incomplete."""
+        """Bring `sessions` up to date for `symbols`, one session a step; a session still open is stored incomplete.
+
+        `fetch` is the `bars` of a feed, `feed` that feed's name.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         for session in sessions:
             note = self._note(session.day)
-            known = set(note["symbols"]) if note["complete"] and note["feed"] == feed.feed else set()
+            known = set(note["symbols"]) if note["complete"] and note["feed"] == feed else set()
             missing = [symbol for symbol in symbols if symbol not in known]
             if not missing:
                 yield Fetched(session, 0, stored=True)
                 continue
-            new = feed.bars(missing, session.open, min(session.close, now))
-            self._write_day(session.day, new, sorted(known | set(missing)), feed.feed, now >= session.close)
+            new = fetch(missing, session.open, min(session.close, now))
+            self._write_day(session.day, new, sorted(known | set(missing)), feed, now >= session.close)
             yield Fetched(session, len(new), stored=False)
 
     def _note(self, day: date) -> dict[str, Any]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 import pandas as pd
 
+from market.alpaca_feed import AlpacaFeed
 from market.bars import Bar
+from market.hours import sessions_between
+from market.recorded_feed import RecordedFeed
+from market.simulated_feed import simulate_bars
 
-MARKETS = ("alpaca", "recorded", "simulated")
-
-
-class UnknownSource(ValueError):
-    """A source that cannot be opened as asked; the message says what is missing and the cure."""
+# The simulated market ends on a fixed day, so that it is the same market every time.
+SIMULATED_END = date(2026, 3, 6)
+SIMULATED_EXTRA_DAYS = 14  # calendar days besides the history asked for: room for sessions to trade
 
 
 class BarFeed(Protocol):
@@ -36,3 +38,22 @@ class BarFeed(Protocol):
 
     def new_bars(self, symbols: Sequence[str], after_minute: int, now: datetime) -> list[Bar]:
         """The bars with after_minute < minute that are known at `now`, sorted by minute, then symbol."""
+
+
+def open_history(
+    market: str, recorded: Callable[[], pd.DataFrame], days_back: int, seed: int, pattern_strength: float
+) -> RecordedFeed:
+    """The feed of a market that lies in the past: `recorded` bars (read when needed), or the simulated market's.
+
+    The simulated market holds `days_back` calendar days and two weeks more.
+    """
+    if market == "recorded":
+        return RecordedFeed(recorded())
+    first = SIMULATED_END - timedelta(days=days_back + SIMULATED_EXTRA_DAYS)
+    bars = simulate_bars(sessions_between(first, SIMULATED_END), seed=seed, pattern_strength=pattern_strength)
+    return RecordedFeed(bars, market="simulated")
+
+
+def open_alpaca(feed: str) -> BarFeed:
+    """Alpaca's feed `iex` or `sip`."""
+    return AlpacaFeed(feed)

@@ -8,8 +8,7 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 
-from market.bars import PRICES, Bar, epoch_minutes, symbol_slices
-from market.feeds import UnknownSource
+from market.bars import PRICES, BadBars, Bar, epoch_minutes, symbol_slices
 from market.hours import Session, epoch_minute, market_time, moment, new_york, session_on
 
 
@@ -22,7 +21,9 @@ class RecordedFeed:
 
     def __init__(self, bars: pd.DataFrame, market: str = "recorded") -> None:
         if bars.empty:
-            raise UnknownSource(f"the {market} market holds no bars; name bars with --bars PATH")
+            raise BadBars(
+                f"the {market} market holds no bars; name some with --bars PATH, or run: python build_dataset.py"
+            )
         self.market = self.feed = market
         self._bars = bars
         self._minutes = epoch_minutes(bars["timestamp"])
