@@ -1,4 +1,4 @@
-"""Alpaca's paper account as broker. Not built yet: asking for it gives one clear error, and nothing is pretended."""
+"""Alpaca's paper account as broker. Not built yet: whoever asks for it gets one clear error."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class AlpacaBroker:
 
     def __init__(self) -> None:
         raise BrokerUnavailable(
-            "broker alpaca: this version cannot trade an Alpaca account yet. Use --broker paper, the local paper account"
+            "broker alpaca: this version cannot trade an Alpaca account yet. Use --broker paper, the local account"
         )

@@ -6,6 +6,7 @@ are the same estimator with the same parameters. A model file remembers which (`
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -21,6 +22,8 @@ try:
     from sklearnex.ensemble import RandomForestClassifier
 except ImportError:  # the requirement carries a platform marker; see requirements.txt
     from sklearn.ensemble import RandomForestClassifier
+
+logging.getLogger("sklearnex").setLevel(logging.WARNING)  # else a line at each call says which code path ran
 
 Array = NDArray[np.float64]
 

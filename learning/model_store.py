@@ -120,6 +120,14 @@ class ModelStore:
             raise NoModel(f"No trained model found in {self._folder}. {_CURE}")
         return published[-1]
 
+    def signature(self) -> tuple[int, int] | None:
+        """Changes whenever another model is published; cheap enough to ask every minute."""
+        try:
+            status = (self._folder / "current.json").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_ino
+
     def load(self, stamp: str | None = None) -> PublishedModel:
         """Load the model that serves, or that of `stamp`, from bytes whose SHA-256 is the card's.
 

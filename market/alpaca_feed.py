@@ -1,8 +1,10 @@
-"""Bars and the most-active list from Alpaca. Not built yet: asking for it gives one clear error, and nothing is pretended."""
+"""Bars and the most-active list from Alpaca. Not built yet: whoever asks for it gets one clear error."""
 
 from __future__ import annotations
 
-from market.bars import BadBars
+
+class FeedUnavailable(RuntimeError):
+    """A source of bars that cannot be used as asked; the message says why and the cure."""
 
 
 class AlpacaFeed:
@@ -11,7 +13,7 @@ class AlpacaFeed:
     market = "alpaca"
 
     def __init__(self, feed: str) -> None:
-        raise BadBars(
-            f"market alpaca (feed {feed}): this version cannot fetch bars from Alpaca yet. Use --market simulated, or your "
-            "own bars with --market recorded --bars PATH"
+        raise FeedUnavailable(
+            f"market alpaca (feed {feed}): this version cannot fetch bars from Alpaca yet. Use --market simulated, or "
+            "your own bars with --market recorded --bars PATH"
         )

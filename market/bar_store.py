@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from durable import replace_file, to_json
-from market.bars import BadBars
+from market.bars import BadBars, NoBars
 from market.hours import Session
 
 Fetch = Callable[[Sequence[str], datetime, datetime], pd.DataFrame]
@@ -45,14 +45,21 @@ class BarStore:
         return sorted(date.fromisoformat(path.stem) for path in self._folder.glob("????-??-??.parquet"))
 
     def read(self, first: date, last: date, symbols: Sequence[str] | None = None) -> pd.DataFrame:
-        """A bars table of the sessions first <= day <= last; all symbols, or those given. Raises BadBars."""
+        """A bars table of the sessions first <= day <= last; all symbols, or those given. Raises NoBars, BadBars."""
         frames = [self._read_day(day) for day in self.days() if first <= day <= last]
         if not frames:
-            raise BadBars(f"{self._folder}: no bars from {first} to {last}; run: python build_dataset.py")
+            raise NoBars(f"{self._folder}: no bars from {first} to {last}; run: python build_dataset.py")
         table = pd.concat(frames, ignore_index=True)
         if symbols is not None:
             table = table[table["symbol"].isin(list(symbols))]
         return table.sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
+
+    def read_newest(self, sessions: int) -> pd.DataFrame:
+        """A bars table of the newest sessions that are stored. Raises NoBars, BadBars."""
+        days = self.days()[-sessions:]
+        if not days:
+            raise NoBars(f"{self._folder}: no bars are stored; run: python build_dataset.py")
+        return self.read(days[0], days[-1])
 
     def update(
         self, fetch: Fetch, feed: str, symbols: Sequence[str], sessions: Sequence[Session], now: datetime

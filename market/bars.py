@@ -35,6 +35,10 @@ class BadBars(ValueError):
     """Bars that cannot be used: names where they came from, symbol, first bad time, the rule and the cure."""
 
 
+class NoBars(LookupError):
+    """There are no bars where some are needed; the message names the place and the cure."""
+
+
 class Bar(NamedTuple):
     """One minute of one symbol; `minute` is its start, in minutes since 1970-01-01 UTC."""
 

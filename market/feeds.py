@@ -40,20 +40,17 @@ class BarFeed(Protocol):
         """The bars with after_minute < minute that are known at `now`, sorted by minute, then symbol."""
 
 
-def open_history(
-    market: str, recorded: Callable[[], pd.DataFrame], days_back: int, seed: int, pattern_strength: float
+def open_feed(
+    market: str, feed: str, recorded: Callable[[], pd.DataFrame], days_back: int, seed: int, pattern_strength: float
 ) -> RecordedFeed:
-    """The feed of a market that lies in the past: `recorded` bars (read when needed), or the simulated market's.
+    """The feed of a market: Alpaca's `feed`, the user's `recorded` bars (read when needed), or the simulated market.
 
     The simulated market holds `days_back` calendar days and two weeks more.
     """
+    if market == "alpaca":
+        AlpacaFeed(feed)
     if market == "recorded":
         return RecordedFeed(recorded())
     first = SIMULATED_END - timedelta(days=days_back + SIMULATED_EXTRA_DAYS)
     bars = simulate_bars(sessions_between(first, SIMULATED_END), seed=seed, pattern_strength=pattern_strength)
     return RecordedFeed(bars, market="simulated")
-
-
-def open_alpaca(feed: str) -> BarFeed:
-    """Alpaca's feed `iex` or `sip`."""
-    return AlpacaFeed(feed)

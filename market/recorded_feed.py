@@ -8,7 +8,7 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 
-from market.bars import PRICES, BadBars, Bar, epoch_minutes, symbol_slices
+from market.bars import PRICES, Bar, NoBars, epoch_minutes, symbol_slices
 from market.hours import Session, epoch_minute, market_time, moment, new_york, session_on
 
 
@@ -21,7 +21,7 @@ class RecordedFeed:
 
     def __init__(self, bars: pd.DataFrame, market: str = "recorded") -> None:
         if bars.empty:
-            raise BadBars(
+            raise NoBars(
                 f"the {market} market holds no bars; name some with --bars PATH, or run: python build_dataset.py"
             )
         self.market = self.feed = market
@@ -36,6 +36,11 @@ class RecordedFeed:
     def end(self) -> datetime:
         """When the newest bar became known: the `now` of this market."""
         return moment(int(self._sorted_minutes[-1]) + 1)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All bars, for work on many minutes at once; whoever reads it answers for not looking ahead."""
+        return self._bars
 
     def sessions(self) -> list[Session]:
         """The sessions that have bars, oldest first."""

@@ -1,0 +1,164 @@
+"""Collect minute bars and turn them into labelled examples: data/bars/<date>.parquet, then data/dataset.parquet.
+
+    python build_dataset.py                                       30 days of the active symbols
+    python build_dataset.py --days 60                             twice as far back
+    python build_dataset.py --market recorded --bars my_bars/     your own bars (Parquet or CSV), imported for good
+
+To add an indicator (RSI, Bollinger Bands, ATR ... are there already), add one line to INDICATORS in
+learning/features.py; training, replay and live trading then all have it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+import command
+from config import Settings
+from durable import replace_file, to_json
+from learning.features import FEATURES, compute_features
+from learning.labels import label_trades
+from market.bar_store import BarStore
+from market.bars import NoBars
+from market.clock import utc_now
+from market.feeds import BarFeed
+from market.hours import Session, at_new_york, new_york, sessions_between
+from market.recorded_feed import RecordedFeed
+from sources import TRADED_SESSIONS, bar_store, claim, feed_of, open_market
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled examples and what they are made of: `about` is the content of data/dataset.json."""
+
+    examples: pd.DataFrame
+    about: dict[str, Any]
+
+
+def build_dataset(bars: pd.DataFrame, trade_rules: Mapping[str, Any], about: Mapping[str, Any]) -> Dataset:
+    """Bars -> examples: `symbol, timestamp`, FEATURES, `label, net_return, settled_at, exit_reason`, all known.
+
+    Rows that cannot be examples are left out, and `about["left_out"]` counts them by reason.
+    """
+    features = compute_features(bars)
+    labels = label_trades(bars, **trade_rules)
+    warm = features[FEATURES].notna().all(axis=1)
+    settled = labels["label"].notna()
+    examples = pd.concat([features, labels[["label", "net_return", "settled_at", "exit_reason"]]], axis=1)
+    examples = examples[warm & settled].reset_index(drop=True)
+    described = {
+        **about,
+        "features": FEATURES,
+        "trade_rules": dict(trade_rules),
+        "symbols": sorted(examples["symbol"].unique().tolist()),
+        "rows": len(examples),
+        "first": str(examples["timestamp"].min()),
+        "last": str(examples["timestamp"].max()),
+        "left_out": {
+            "not warmed up or undefined": int((~warm).sum()),
+            "no trade there, or its end not yet known": int((warm & ~settled).sum()),
+        },
+    }
+    return Dataset(examples, described)
+
+
+def write_dataset(dataset: Dataset, settings: Settings) -> None:
+    """Replace data/dataset.parquet and its description, the description last."""
+    content = BytesIO()
+    dataset.examples.to_parquet(content, index=False, compression="zstd", compression_level=1)
+    replace_file(settings.DATA_DIR / "dataset.parquet", content.getvalue())
+    replace_file(settings.DATA_DIR / "dataset.json", to_json(dataset.about, indent=1))
+
+
+def read_dataset(settings: Settings) -> Dataset:
+    """The data set as it stands. NoBars, with the documented words, if there is none."""
+    table, about = settings.DATA_DIR / "dataset.parquet", settings.DATA_DIR / "dataset.json"
+    if not table.exists() or not about.exists():
+        raise NoBars(f"Insufficient training data: {table} does not exist. Run: python build_dataset.py")
+    return Dataset(pd.read_parquet(table), json.loads(about.read_text()))
+
+
+def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[str] | None = None) -> Dataset:
+    """What `feed` knows at `now` of the last DAYS_BACK calendar days, as a data set."""
+    first = new_york(now).date() - timedelta(days=settings.DAYS_BACK)
+    sessions = [s for s in sessions_between(first, new_york(now).date()) if s.open < now]
+    if not sessions:
+        raise NoBars(f"Insufficient training data: no session in the {settings.DAYS_BACK} days before {now:%Y-%m-%d}")
+    bars = feed.bars(symbols or feed.symbols(now), sessions[0].open, now)
+    if bars.empty:
+        raise NoBars(f"Insufficient training data: no bars from {sessions[0].day} to {sessions[-1].day}")
+    about = {"market": feed.market, "feed": feed.feed, "as_of": now.isoformat(), "sessions": len(sessions)}
+    return build_dataset(bars, settings.trade_rules(), about)
+
+
+def recorded_end(feed: RecordedFeed, market: str, stored_days: Sequence[date]) -> datetime:
+    """The `now` of bars that lie in the past: 20:00 New York of their last day, so that a training can follow.
+
+    The simulated market's last sessions are still to be traded, unless a run has stored them already.
+    """
+    day = new_york(feed.end).date()
+    if market == "simulated":
+        history = feed.sessions()[:-TRADED_SESSIONS]
+        day = max([history[-1].day, *stored_days])
+    return at_new_york(day, "20:00")
+
+
+def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    market = settings.market
+    store = bar_store(settings)
+    feed = open_market(settings, arguments.bars)
+    now = recorded_end(feed, market, store.days())
+    if (note := claim(settings, market, now=utc_now())) is not None:
+        console.print(note)
+    symbols = list(settings.SYMBOLS or feed.symbols(now))
+    first = new_york(now).date() - timedelta(days=settings.DAYS_BACK)
+    importing = arguments.bars is not None
+    sessions = [s for s in feed.sessions() if s.close <= now and (importing or s.day >= first)]
+    console.print(f"market {market} (feed {feed_of(settings, market)}), {len(symbols)} symbols, until {now:%Y-%m-%d}")
+    if sessions:
+        rows = _store(store, feed, symbols, sessions, now, console)
+        kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
+        console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}")
+    stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market)
+    with console.status("computing features and labels"):
+        dataset = prepare(stored, now, settings, symbols)
+        write_dataset(dataset, settings)
+    about = dataset.about
+    console.print(
+        f"examples: {about['rows']:,} of {len(about['symbols'])} symbols, {about['first'][:10]} to "
+        f"{about['last'][:10]}, {dataset.examples['label'].mean():.1%} of the trades pay"
+    )
+    for reason, count in about["left_out"].items():
+        console.print(f"  left out: {count:,} rows, {reason}")
+    console.print(f"written: {settings.DATA_DIR / 'dataset.parquet'}. Next: python ml_trainer.py", soft_wrap=True)
+    return 0, {key: about[key] for key in ("market", "feed", "rows", "symbols", "first", "last", "left_out")}
+
+
+def _store(
+    store: BarStore, feed: BarFeed, symbols: Sequence[str], sessions: Sequence[Session], now: datetime, console: Console
+) -> int:
+    rows = 0
+    with command.progress(console) as bar:
+        task = bar.add_task("bars by session", total=len(sessions))
+        for step in store.update(feed.bars, feed.feed, symbols, sessions, now):
+            rows += step.rows
+            bar.advance(task)
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = command.parser("build_dataset.py", __doc__).parse_args(argv)
+    return command.run("build_dataset", _body, arguments, {"DAYS_BACK": arguments.days})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

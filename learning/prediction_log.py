@@ -1,0 +1,73 @@
+"""models/predictions/<date>.jsonl: every prediction that was made, one JSON line each, appended.
+
+Appending whole lines with one write to a file opened for appending keeps several processes from mixing theirs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from durable import replace_file, to_json
+
+KEPT_PLAIN = 30  # sessions; older days are compressed
+
+
+class PredictionLog:
+    """The predictions kept under `folder`; buffered until `write`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines: list[str] = []
+        self._day = ""
+
+    def add(
+        self, symbol: str, timestamp: str, price: float, confidence: float, threshold: float, model_id: str
+    ) -> None:
+        """Remember one prediction; `timestamp` is ISO 8601 with the New York offset, price and confidence finite."""
+        day = timestamp[:10]
+        if day != self._day:
+            self.write()
+            self._day = day
+        meets = confidence >= threshold
+        # Built by hand: a replay writes hundreds of thousands of these, and all parts are known to be plain.
+        self._lines.append(
+            f'{{"symbol":"{symbol}","timestamp":"{timestamp}","signal":{int(meets)},"confidence":{confidence:.6f},'
+            f'"price":{price!r},"recommendation":"{"BUY" if meets else "HOLD"}",'
+            f'"meets_threshold":{"true" if meets else "false"},"model_id":"{model_id}"}}\n'
+        )
+
+    def write(self) -> None:
+        """Append what was added since the last call."""
+        if not self._lines:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        content = "".join(self._lines).encode()
+        handle = os.open(self._folder / f"{self._day}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, content)
+        finally:
+            os.close(handle)
+        self._lines.clear()
+
+    def compress_old(self) -> None:
+        """Compress the days before the newest KEPT_PLAIN."""
+        for path in sorted(self._folder.glob("*.jsonl"))[:-KEPT_PLAIN]:
+            replace_file(path.with_suffix(".jsonl.gz"), gzip.compress(path.read_bytes()))
+            path.unlink()
+
+    def read(self, symbol: str) -> Iterator[dict[str, Any]]:
+        """The predictions of one symbol, oldest first; a line that a crash cut short is passed over."""
+        mark = to_json({"symbol": symbol})[:-1]
+        for path in sorted(self._folder.glob("*.jsonl*")):
+            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            for line in content.decode().splitlines():
+                if line.startswith(mark) and line.endswith("}"):
+                    prediction: dict[str, Any] = json.loads(line)
+                    if math.isfinite(prediction["price"]):
+                        yield prediction

@@ -1,0 +1,198 @@
+"""What is due when: trading each minute of a session, training at 20:00, rebalancing at 04:00, New York time.
+
+    python market_scheduler.py      is the market open, when does it open and close, when are the next duties
+
+`MarketScheduler.run(clock)` owns the loop. What is due is decided by `tick(now)` from the books on disk, so that a
+duty missed by a stopped process is made up once, or said to be missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
+
+import schedule
+from rich.console import Console
+from rich.table import Table
+
+import command
+from config import Settings
+from desk.books import Books
+from market.clock import utc_now
+from market.hours import (
+    NEW_YORK,
+    Session,
+    at_new_york,
+    is_open,
+    last_closed,
+    last_opened,
+    new_york,
+    next_close,
+    next_open,
+    next_session,
+    session_on,
+)
+
+log = logging.getLogger(__name__)
+
+# A training that has not begun by an hour before the open is not begun any more: it could run into the session.
+TRAIN_UNTIL_BEFORE_OPEN = timedelta(hours=1)
+
+
+class Trader(Protocol):
+    """What the scheduler calls in a trader."""
+
+    books: Books
+
+    def minute(self, now: datetime) -> None: ...
+    def rebalance(self, now: datetime) -> None: ...
+    def record_duty(self, duty: str, session: str, outcome: str, words: str) -> None: ...
+
+
+class Training(Protocol):
+    """A training that has been started: `outcome` is None while it runs, then (done or failed, words)."""
+
+    def outcome(self) -> tuple[str, str] | None: ...
+
+
+class MarketScheduler:
+    """Calls trader and training when they are due.
+
+    Args: `train(now)` starts a training. The one catch-all of the house is here: a duty that raises is logged and
+    counted in `failures`, and starves no other.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        trader: Trader,
+        train: Callable[[datetime], Training],
+        say: Callable[[str], object] = log.info,
+    ) -> None:
+        self._settings = settings
+        self._trader = trader
+        self._train = train
+        self._say = say
+        self._training: tuple[date, Training] | None = None
+        self._said_idle: date | None = None
+        self.failures: Counter[str] = Counter()
+
+    def run(self, clock: Iterable[datetime]) -> None:
+        """Tick for each minute that the clock yields."""
+        for now in clock:
+            self.tick(now)
+
+    def tick(self, now: datetime) -> None:
+        """Do what is due at `now`."""
+        self._attempt("training", self._training_due, now)
+        self._attempt("rebalance", self._rebalance_due, now)
+        session = last_opened(now)
+        if session.open <= now <= session.close:
+            self._attempt("trading minute", self._trader.minute, now)
+        else:
+            self._say_idle(now)
+
+    def _attempt(self, duty: str, action: Callable[[datetime], None], now: datetime) -> None:
+        try:
+            action(now)
+        except Exception as error:
+            # The one catch-all: whatever one duty does wrong, the next minute must still look after the positions.
+            self.failures[duty] += 1
+            log.exception("%s at %s failed", duty, now)
+            self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {type(error).__name__}: {error}")
+
+    def _training_due(self, now: datetime) -> None:
+        if self._training is not None:
+            self._finish_training()
+            return
+        session = last_closed(now)
+        due = at_new_york(session.day, self._settings.TRAIN_TIME)
+        if due < session.close:  # a TRAIN_TIME before the close means the early hours of the next day
+            due += timedelta(days=1)
+        if now < due or ("train", str(session.day)) in self._trader.books.duties:
+            return
+        if now >= next_session(session.open).open - TRAIN_UNTIL_BEFORE_OPEN:
+            words = "not begun before the next session"
+            if self._trader.books.last_minute:
+                self._say(f"training of {session.day} was missed: {words}")
+                self._trader.record_duty("train", str(session.day), "missed", words)
+            return
+        self._training = session.day, self._train(now)
+        self._finish_training()
+
+    def _finish_training(self) -> None:
+        assert self._training is not None
+        day, training = self._training
+        result = training.outcome()
+        if result is not None:
+            self._training = None
+            self._trader.record_duty("train", str(day), *result)
+            self._say(f"training of {day} {result[0]}: {result[1]}")
+
+    def _rebalance_due(self, now: datetime) -> None:
+        session = session_on(new_york(now).date())
+        if session is None or ("rebalance", str(session.day)) in self._trader.books.duties:
+            return
+        if at_new_york(session.day, self._settings.REBALANCE_TIME) <= now < session.open:
+            self._trader.rebalance(now)
+            self._trader.record_duty("rebalance", str(session.day), "done", "")
+
+    def _say_idle(self, now: datetime) -> None:
+        """One line a day on which the market does not open."""
+        today = new_york(now).date()
+        if session_on(today) is None and self._said_idle != today:
+            self._said_idle = today
+            self._say(f"{today:%A %Y-%m-%d}: no session, nothing new to learn; next open {_local(next_open(now))}")
+
+
+def duty_jobs(settings: Settings) -> schedule.Scheduler:
+    """The documented daily duties as jobs of a scheduler of our own, for the times of the next ones.
+
+    `schedule` reckons in the machine's local time and forgets what it missed, so it tells when to look, never what is
+    due: that is `MarketScheduler.tick`'s, from the books.
+    """
+    jobs = schedule.Scheduler()
+    for tag, hhmm in (("training", settings.TRAIN_TIME), ("rebalance", settings.REBALANCE_TIME)):
+        jobs.every().day.at(hhmm, "America/New_York").do(log.debug, "%s is due", tag).tag(tag)
+    return jobs
+
+
+def _local(when: datetime) -> str:
+    return f"{new_york(when):%a %Y-%m-%d %H:%M %Z}"
+
+
+def status(settings: Settings, now: datetime) -> dict[str, str]:
+    """The market and the duties at `now`, in words; times are New York's."""
+    jobs = {next(iter(job.tags)): job.next_run for job in duty_jobs(settings).jobs}
+    session: Session = last_opened(now)
+    return {
+        "now": _local(now),
+        "market": "open" if is_open(now) else "closed",
+        "session": f"{session.day}, {session.minutes} minutes" if is_open(now) else "none",
+        "next open": _local(next_open(now)),
+        "next close": _local(next_close(now)),
+        **{f"next {tag}": _local(run.astimezone(NEW_YORK)) for tag, run in jobs.items() if run is not None},
+    }
+
+
+def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    lines = status(settings, utc_now())
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in lines.items():
+        table.add_row(name, value)
+    console.print(table)
+    return 0, {name.replace(" ", "_"): value for name, value in lines.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = command.parser("market_scheduler.py", __doc__).parse_args(argv)
+    return command.run("market_scheduler", _body, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

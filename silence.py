@@ -1,0 +1,82 @@
+"""A session in a few words: what was bought and sold, and when nothing was, how near it came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from desk.books import Books
+from desk.orders import Account
+from market.hours import Session, new_york
+from ml_predictor import Prediction
+
+LOWER_THRESHOLDS = (0.60, 0.55, 0.50)
+
+
+@dataclass
+class SessionTally:
+    """Counts one session's predictions: the highest, and how often each lower threshold was newly reached."""
+
+    session: Session
+    predicted: int = 0
+    not_predicted: int = 0
+    highest: float = 0.0
+    highest_symbol: str = ""
+    highest_time: str = ""
+    reached: dict[float, int] = field(default_factory=lambda: dict.fromkeys(LOWER_THRESHOLDS, 0))
+    _above: dict[float, set[str]] = field(default_factory=lambda: {level: set() for level in LOWER_THRESHOLDS})
+
+    def count(self, now: datetime, predictions: Sequence[Prediction]) -> None:
+        """Take in one minute's predictions."""
+        for symbol, confidence, _, problem in predictions:
+            if problem is not None:
+                self.not_predicted += 1
+                continue
+            self.predicted += 1
+            if confidence > self.highest:
+                self.highest, self.highest_symbol = confidence, symbol
+                self.highest_time = f"{new_york(now):%H:%M}"
+            for level, above in self._above.items():
+                if confidence < level:
+                    above.discard(symbol)
+                elif symbol not in above:
+                    above.add(symbol)
+                    self.reached[level] += 1
+
+    def event(self, threshold: float, card: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The session as a journal event."""
+        return {
+            "day": str(self.session.day),
+            "predicted": self.predicted,
+            "not_predicted": self.not_predicted,
+            "threshold": threshold,
+            "highest_confidence": round(self.highest, 6),
+            "highest_symbol": self.highest_symbol,
+            "highest_time": self.highest_time,
+            "break_even": card["baseline"]["break_even_confidence"] if card else None,
+            "signals_at": {f"{level:.2f}": count for level, count in self.reached.items()},
+        }
+
+    def lines(self, books: Books, account: Account, threshold: float, card: Mapping[str, Any] | None) -> list[str]:
+        """The session in words for a person."""
+        day = str(self.session.day)
+        entries = [t for t in books.trades.values() if t.entry_time[:10] == day and t.status in ("OPEN", "CLOSED")]
+        exits = [t for t in books.trades.values() if (t.exit_time or "")[:10] == day]
+        earned = sum(t.pnl_amount or 0.0 for t in exits)
+        summary = (
+            f"{day}: {len(entries)} bought, {len(exits)} sold for {earned:+.2f} USD, "
+            f"{len(books.live_trades())} held, equity {account.equity:,.2f} USD"
+        )
+        if self.highest >= threshold or not self.predicted:
+            return [summary]
+        break_even = card["baseline"]["break_even_confidence"] if card else None
+        lower = ", ".join(f"{count} at {level:.2f}" for level, count in self.reached.items() if level < threshold)
+        return [
+            summary,
+            f"  No buy signals generated: highest confidence {self.highest:.2f} ({self.highest_symbol} at "
+            f"{self.highest_time}), threshold {threshold:.2f}"
+            + (f", break-even {break_even:.2f}" if break_even is not None else "")
+            + (f"; signals there would have been: {lower}" if lower else ""),
+        ]
