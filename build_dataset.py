@@ -27,11 +27,10 @@ from config import Settings
 from durable import replace_file, to_json
 from learning.features import FEATURES, compute_features
 from learning.labels import label_trades
-from market.bar_store import BarStore
 from market.bars import NoBars
 from market.clock import utc_now
 from market.feeds import BarFeed
-from market.hours import Session, at_new_york, new_york, sessions_between
+from market.hours import at_new_york, new_york, sessions_between
 from market.recorded_feed import RecordedFeed
 from sources import TRADED_SESSIONS, bar_store, claim, feed_of, open_market
 
@@ -100,6 +99,19 @@ def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[
     return build_dataset(bars, settings.trade_rules(), about)
 
 
+def store_bars(feed: RecordedFeed, settings: Settings, now: datetime, console: Console) -> int:
+    """Keep what a market that lies in the past knows at `now` in data/bars/; how many bars were new."""
+    symbols = list(settings.SYMBOLS or feed.symbols(now))
+    sessions = [session for session in feed.sessions() if session.close <= now]
+    rows = 0
+    with command.progress(console) as bar:
+        task = bar.add_task("storing bars by session", total=len(sessions))
+        for step in bar_store(settings).update(feed.bars, feed.feed, symbols, sessions, now):
+            rows += step.rows
+            bar.advance(task)
+    return rows
+
+
 def recorded_end(feed: RecordedFeed, market: str, stored_days: Sequence[date]) -> datetime:
     """The `now` of bars that lie in the past: 20:00 New York of their last day, so that a training can follow.
 
@@ -121,13 +133,12 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         console.print(note)
     symbols = list(settings.SYMBOLS or feed.symbols(now))
     first = new_york(now).date() - timedelta(days=settings.DAYS_BACK)
-    importing = arguments.bars is not None
-    sessions = [s for s in feed.sessions() if s.close <= now and (importing or s.day >= first)]
-    console.print(f"market {market} (feed {feed_of(settings, market)}), {len(symbols)} symbols, until {now:%Y-%m-%d}")
-    if sessions:
-        rows = _store(store, feed, symbols, sessions, now, console)
-        kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
-        console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}")
+    console.print(
+        f"market {market} (feed {feed_of(settings, market)}), {len(symbols)} symbols, until {new_york(now):%Y-%m-%d}"
+    )
+    rows = store_bars(feed, settings, now, console)
+    kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
+    console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}", soft_wrap=True)
     stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market)
     with console.status("computing features and labels"):
         dataset = prepare(stored, now, settings, symbols)
@@ -141,18 +152,6 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         console.print(f"  left out: {count:,} rows, {reason}")
     console.print(f"written: {settings.DATA_DIR / 'dataset.parquet'}. Next: python ml_trainer.py", soft_wrap=True)
     return 0, {key: about[key] for key in ("market", "feed", "rows", "symbols", "first", "last", "left_out")}
-
-
-def _store(
-    store: BarStore, feed: BarFeed, symbols: Sequence[str], sessions: Sequence[Session], now: datetime, console: Console
-) -> int:
-    rows = 0
-    with command.progress(console) as bar:
-        task = bar.add_task("bars by session", total=len(sessions))
-        for step in store.update(feed.bars, feed.feed, symbols, sessions, now):
-            rows += step.rows
-            bar.advance(task)
-    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,8 +30,14 @@ from market.bars import BadBars, NoBars
 from market.hours import OutsideCalendar
 from sources import StateRefused
 
+
+class UsageError(ValueError):
+    """Arguments that do not fit together; the message names them and the cure."""
+
+
 EXIT_CODES: Mapping[type[Exception], int] = {
     BadSetting: 2,
+    UsageError: 2,
     BadBars: 2,
     FeedUnavailable: 2,
     BrokerUnavailable: 2,
@@ -57,9 +63,7 @@ def parser(door: str, manual: str | None) -> argparse.ArgumentParser:
     result.add_argument("--market", choices=("auto", "alpaca", "recorded", "simulated"), help="where bars come from")
     result.add_argument("--bars", type=Path, metavar="PATH", help="your own bars: a Parquet or CSV file, or a folder")
     result.add_argument("--symbols", metavar="A,B", help="these symbols instead of the source's active list")
-    result.add_argument(
-        "--days", type=_positive, metavar="N", help="calendar days of history; in replays the last N sessions"
-    )
+    result.add_argument("--days", type=_positive, metavar="N", help="days of history; in replays the last N sessions")
     result.add_argument("--json", action="store_true", help="end with one line that is one JSON object")
     result.add_argument("--quiet", action="store_true", help="print errors only")
     return result

@@ -3,7 +3,7 @@ at 04:00, keep every decision and outcome in models/.
 
     python live_trader.py                      Alpaca's paper account if .env holds its keys, else a simulated market
     python live_trader.py --days 3             simulated or recorded bars: trade the last 3 sessions
-    python live_trader.py --market recorded    the bars imported by build_dataset.py, minute by minute
+    python live_trader.py --market recorded    the bars that build_dataset.py imported, minute by minute
     python live_trader.py --no-entries         watch and exit only
     python live_trader.py --status             what the books say, while another process trades
 
@@ -12,321 +12,75 @@ Ctrl-C ends it in order; start it again and it goes on where it was.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, Protocol
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
 
-from config import Settings, load_settings
-from desk.books import Books, secure_view
-from desk.brokers import Broker
-from desk.journal import Event, Journal, read_events
-from desk.orders import Execution, Order, Trade
-from desk.performance import summarise
-from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
-from learning.labels import ENTRY_PATIENCE_MINUTES
-from learning.model_store import NoModel, PublishedModel
-from learning.prediction_log import PredictionLog
-from market.bars import Bar
-from market.feeds import BarFeed
-from market.hours import Session, epoch_minute, last_opened, market_ordinal, moment, new_york
-from ml_predictor import Prediction
-from silence import SessionTally
+from rich.console import Console
+from rich.panel import Panel
 
-log = logging.getLogger(__name__)
+import command
+import report
+from build_dataset import store_bars
+from config import Settings
+from desk.alpaca_broker import AlpacaBroker
+from desk.books import Books
+from desk.journal import read_events
+from market.clock import utc_now
+from market.simulated_feed import BANNER
+from replay import run_replay
+from sources import claim, open_market, traded_sessions
+from trader import LiveTrader, local_time
 
-MINUTE = timedelta(minutes=1)
+__all__ = ["LiveTrader", "main"]
 
-
-class BooksDisagree(RuntimeError):
-    """Books and broker tell different stories that cannot be brought together; no entry is made."""
+NEXT_STEPS = """From here to Alpaca's paper account:
+  1. open a free paper account at alpaca.markets and create its API keys
+  2. copy .env.example to .env, write the two keys into it, and run: chmod 600 .env
+  3. python build_dataset.py, python ml_trainer.py, python live_trader.py"""
 
 
-class Predictor(Protocol):
-    """What the trading minute needs of a predictor; `MLPredictor` live, `ReplayPredictor` in a replay."""
-
-    log: PredictionLog
-
-    def model(self, now: datetime) -> PublishedModel: ...
-    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]: ...
-
-
-def local_time(minute: int) -> str:
-    """A minute since 1970 as ISO 8601 with the New York offset."""
-    return new_york(moment(minute)).isoformat()
-
-
-class LiveTrader:
-    """One account's trading, a minute at a time. The same object trades live, in a replay and in a backtest.
-
-    `LiveTrader()` opens nothing and answers `get_performance_summary()` from disk. To trade, hand in the four things
-    that differ between live and replay, call `start(now)`, then `minute(now)` for each minute of a session.
-    """
-
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        feed: BarFeed | None = None,
-        broker: Broker | None = None,
-        journal: Journal | None = None,
-        predictor: Predictor | None = None,
-        entries: bool = True,
-        say: Callable[[str], object] = log.info,
-    ) -> None:
-        self.settings = settings or load_settings()
-        self._limits = Limits(
-            self.settings.MAX_POSITION_SIZE,
-            self.settings.MAX_OPEN_POSITIONS,
-            self.settings.STOP_LOSS_PCT,
-            self.settings.TAKE_PROFIT_PCT,
-            self.settings.RISK_PER_TRADE_PCT,
-            self.settings.MAX_HOLDING_MINUTES,
-        )
-        if feed and broker and journal and predictor:
-            self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
-            self.books = Books(local_time, journal.events)
-        self._entries = entries
-        self._say = say
-        self._seen_minute = 0
-        self._above: set[str] = set()  # symbols whose last prediction reached the threshold
-        self._model_id: str | None = None
-        self._tally: SessionTally | None = None
-
-    # --- what is on disk ---------------------------------------------------------------------------------------------
-
-    def get_performance_summary(self) -> dict[str, float]:
-        """What the trades on disk earned; see `desk.performance.summarise`. Needs no network, lock or model."""
-        books = Books(local_time, read_events(self.settings.MODELS_DIR / "journal.jsonl"))
-        return summarise(list(books.trades.values()), self.settings.PAPER_CASH)
-
-    # --- start and 04:00 ---------------------------------------------------------------------------------------------
-
-    def start(self, now: datetime) -> None:
-        """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
-        secure_view(self._view_path, self.books, new_york(now).strftime("%Y%m%d_%H%M%S"))
-        self.reconcile(now)
-        last = max([self.books.last_minute, *(trade.entry_minute for trade in self.books.live_trades().values())])
-        self._seen_minute = last - 1 if last else epoch_minute(now) - 2
-        self._write_view()
-
-    def reconcile(self, now: datetime) -> None:
-        """Take in what the broker did and the books missed; an intent that never reached it is withdrawn."""
-        for execution in self._broker.recent_executions():
-            self._book(execution)
-        working = {order.id for order in self._broker.working_orders()}
-        positions = self._broker.positions()
-        for trade in self.books.live_trades().values():
-            if trade.status == "PENDING" and trade.id not in working:
-                self._book(_withdrawn(trade, epoch_minute(now)))
-            elif trade.status == "OPEN" and trade.symbol not in positions:
-                raise BooksDisagree(
-                    f"the books hold {trade.qty} {trade.symbol}, the broker holds none and tells of no sale; nothing is "
-                    "traded. Compare models/trade_history.json with the account, then move models/ away or mend it"
-                )
-        for symbol in sorted(set(positions) - set(self.books.live_trades())):
-            log.warning("%s: %d shares at the broker are not ours; they are left alone", symbol, positions[symbol].qty)
-        self._journal.sync()
-
-    def rebalance(self, now: datetime) -> None:
-        """04:00: compare the books, and write down what will be sold as the session's first act, and why."""
-        self.reconcile(now)
-        plan = {
-            symbol: reason
-            for symbol, position in self._broker.positions().items()
-            if symbol in self.books.live_trades() and (reason := beyond_levels(position)) is not None
-        }
-        self._record("plan", close=plan)
-        held = len(self.books.live_trades())
-        planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
-        self._say(f"rebalance: {held} positions, to be closed at the open: {planned}")
-
-    # --- the trading minute ------------------------------------------------------------------------------------------
-
-    def minute(self, now: datetime) -> None:
-        """One minute of a session, from its open to its close inclusive: settle, exit, predict, buy, write down."""
-        minute, session = epoch_minute(now), last_opened(now)
-        symbols = sorted({*(self.settings.SYMBOLS or self._feed.symbols(now)), *self.books.live_trades()})
-        bars = self._feed.new_bars(symbols, self._seen_minute, now)
-        self._seen_minute = minute - 1
-        for execution in self._broker.settle(minute, bars):
-            self._book(execution)
-        if now < session.close:
-            self._exit(now, minute)
-        if now == session.open or self._tally is None or self._tally.session != session:
-            self._tally = SessionTally(session)
-        predictions = self._predict(now, symbols, bars)
-        if session.open < now < session.close:
-            self._enter(now, minute, session, predictions)
-        self._end_minute(now, minute, session)
-
-    def _exit(self, now: datetime, minute: int) -> None:
-        """Sell what has had its time, what the rebalance planned, and what has passed a level that did not fire."""
-        trades = self.books.live_trades()
-        if not trades:
-            return
-        selling = {order.symbol for order in self._broker.working_orders() if order.side == "SELL"}
-        for symbol, position in self._broker.positions().items():
-            trade = trades.get(symbol)
-            if trade is None or symbol in selling:
-                continue
-            held = market_ordinal(now) - market_ordinal(moment(position.entry_minute))
-            reason = must_exit(held, self._limits) or self.books.exit_plan.get(symbol) or beyond_levels(position)
-            if reason is not None:
-                order = Order(
-                    f"{trade.id}-{reason}", symbol, "SELL", position.qty, position.last_price, minute, reason=reason
-                )
-                self._record("exit", order_id=order.id, symbol=symbol, qty=order.qty, reason=reason, minute=minute)
-                self._journal.sync(order=True)
-                self._broker.submit(order)
-
-    def _predict(self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar]) -> list[Prediction]:
-        try:
-            model = self._predictor.model(now)
-        except NoModel as error:
-            if self._model_id != "":
-                self._say(f"{error}. Positions are watched, nothing is bought")
-                self._model_id = ""
-            return []
-        if model.stamp != self._model_id:
-            proof = "proven" if model.card["proven"] else f"unproven ({model.card['reason']})"
-            self._say(f"model {model.stamp} is in use: {proof}")
-            self._record("model", model_id=model.stamp, minute=epoch_minute(now))
-            self._model_id = model.stamp
-        predictions = self._predictor.at_minute(now, symbols, bars)
-        timestamp, threshold = new_york(now).isoformat(), self.settings.MIN_CONFIDENCE
-        for prediction in predictions:
-            if prediction.problem is None:
-                self._predictor.log.add(
-                    prediction.symbol, timestamp, prediction.price, prediction.confidence, threshold, model.stamp
-                )
-        return predictions
-
-    def _enter(self, now: datetime, minute: int, session: Session, predictions: Sequence[Prediction]) -> None:
-        """Buy what reaches the threshold, most confident first; a signal is written down once each time it appears."""
-        assert self._tally is not None
-        self._tally.count(now, predictions)
-        threshold = self.settings.MIN_CONFIDENCE
-        reached = [p for p in predictions if p.confidence >= threshold]
-        for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
-            reason = self._try_to_buy(prediction, minute, session)
-            if prediction.symbol not in self._above:
-                self._record(
-                    "signal",
-                    symbol=prediction.symbol,
-                    price=prediction.price,
-                    confidence=round(prediction.confidence, 6),
-                    timestamp=new_york(now).isoformat(),
-                    taken=reason is None,
-                    reason=reason or "bought",
-                )
-        seen = {p.symbol for p in predictions}
-        self._above = {p.symbol for p in reached} | (self._above - seen)
-
-    def _try_to_buy(self, prediction: Prediction, minute: int, session: Session) -> str | None:
-        """Submit an entry; None, or why there is none."""
-        settings = self.settings
-        if not self._entries:
-            return "watching only (--no-entries)"
-        model = self._predictor.model(moment(minute))
-        if settings.REQUIRE_PROOF and not model.card["proven"]:
-            return "the model is unproven (REQUIRE_PROOF)"
-        if (no := may_open(prediction.symbol, set(self.books.live_trades()), self._limits)) is not None:
-            return no
-        size = position_size(prediction.price, self._broker.account(), self._limits)
-        if size.shares < 1:
-            return f"no share affordable: {size.bound}"
-        order = Order(
-            id=f"{session.day:%Y%m%d}-{prediction.symbol}-{new_york(moment(minute)):%H%M}",
-            symbol=prediction.symbol,
-            side="BUY",
-            qty=size.shares,
-            price=prediction.price,
-            minute=minute,
-            expires_minute=min(minute + ENTRY_PATIENCE_MINUTES, epoch_minute(session.close)),
-            stop_loss=settings.STOP_LOSS_PCT,
-            take_profit=settings.TAKE_PROFIT_PCT,
-        )
-        self._record(
-            "intent",
-            order_id=order.id,
-            symbol=order.symbol,
-            qty=order.qty,
-            bound=size.bound,
-            price=order.price,
-            confidence=round(prediction.confidence, 6),
-            minute=minute,
-            stop_loss=order.stop_loss,
-            take_profit=order.take_profit,
-            model_id=model.stamp,
-            market=self._feed.market,
-        )
-        self._journal.sync(order=True)
-        self._broker.submit(order)
-        return None
-
-    def _end_minute(self, now: datetime, minute: int, session: Session) -> None:
-        account = self._broker.account()
-        self._record("minute", minute=minute, equity=round(account.equity, 4), cash=round(account.cash, 4))
-        if now >= session.close and self._tally is not None:
-            card = self._predictor.model(now).card if self._model_id else None
-            self._record("session", **self._tally.event(self.settings.MIN_CONFIDENCE, card))
-            for line in self._tally.lines(self.books, account, self.settings.MIN_CONFIDENCE, card):
-                self._say(line)
-            self._tally = None
-            self.flush()
-        elif self._journal.syncs_each_minute:
-            self._journal.sync()
-            self._predictor.log.write()
-            self._write_view()
-
-    def flush(self) -> None:
-        """Bring everything to disk: journal, view, predictions, the broker's own memory."""
-        self._journal.sync()
-        self._predictor.log.write()
-        self._broker.save()
-        self._write_view()
-
-    # --- the books ---------------------------------------------------------------------------------------------------
-
-    def record_duty(self, duty: str, session: str, outcome: str, words: str) -> None:
-        """Write down that a daily duty was done, failed or missed for a session date."""
-        self._record("duty", duty=duty, session=session, outcome=outcome, words=words)
-        self._journal.sync()
-
-    def _record(self, kind: str, **fields: Any) -> Event:
-        event = self._journal.append(kind, **fields)
-        self.books.apply(event)
-        return event
-
-    def _book(self, execution: Execution) -> None:
-        if self.books.heard(execution):
-            return
-        before = self.books.live_trades().get(execution.symbol)
-        self._record("execution", execution=execution.as_dict())
-        if execution.kind == "fill" and before is not None:
-            self._say(_told(execution, before))
-
-    @property
-    def _view_path(self) -> Path:
-        return self.settings.MODELS_DIR / "trade_history.json"
-
-    def _write_view(self) -> None:
-        self.books.write_view(self._view_path)
+def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    if arguments.status:
+        return _status(settings, console)
+    if arguments.broker == "alpaca":
+        AlpacaBroker()
+    feed = open_market(settings, arguments.bars)
+    sessions = traded_sessions(feed, arguments.days)
+    if (note := claim(settings, feed.market, now=utc_now(), new_run=True)) is not None:
+        console.print(note)
+    console.print(f"market {feed.market}, broker paper (local), {len(feed.symbols(feed.end))} symbols")
+    if feed.market == "simulated":
+        console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold yellow"))
+    span = f"{sessions[0].day} to {sessions[-1].day}"
+    console.print(f"trading {len(sessions)} sessions, {span}, training every night at {settings.TRAIN_TIME}")
+    result = run_replay(settings, feed, sessions, console, entries=not arguments.no_entries)
+    store_bars(feed, settings, feed.end, console)
+    console.print()
+    report.show(settings, console)
+    page = report.write_page(settings, settings.DATA_DIR / "report.html")
+    console.print(f"page: {page}; books: {settings.MODELS_DIR / 'trade_history.json'}", soft_wrap=True)
+    if feed.market == "simulated":
+        console.print(NEXT_STEPS)
+    summary = result.trader.get_performance_summary()
+    return (1 if result.failures else 0), {"market": feed.market, "failures": dict(result.failures), **summary}
 
 
-def _withdrawn(trade: Trade, minute: int) -> Execution:
-    reason = "never reached the broker"
-    return Execution(
-        f"{trade.id}/withdrawn", "cancelled", trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, minute, reason
-    )
+def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
+    console.print(f"books up to {local_time(books.last_minute) if books.last_minute else 'no minute yet'}")
+    report.show(settings, console)
+    return 0, {"last_minute": books.last_minute, **LiveTrader(settings).get_performance_summary()}
 
 
-def _told(execution: Execution, trade: Trade) -> str:
-    when = f"{new_york(moment(execution.minute)):%Y-%m-%d %H:%M}"
-    if execution.side == "BUY":
-        levels = f"stop {trade.stop_loss:.2f}, target {trade.take_profit:.2f}, confidence {trade.confidence:.2f}"
-        return f"{when}  bought {execution.qty} {execution.symbol} at {execution.price:.2f} ({levels})"
-    earned = f"{trade.pnl_amount or 0.0:+.2f} USD, {trade.pnl_pct or 0.0:+.2%}"
-    return f"{when}  sold {execution.qty} {execution.symbol} at {execution.price:.2f} ({execution.reason}: {earned})"
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = command.parser("live_trader.py", __doc__)
+    parser.add_argument("--broker", choices=("auto", "alpaca", "paper"), default="auto", help="who executes the orders")
+    parser.add_argument("--no-entries", action="store_true", help="watch and exit only")
+    parser.add_argument("--status", action="store_true", help="show what the books say and end")
+    return command.run("live_trader", _body, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

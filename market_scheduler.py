@@ -108,7 +108,7 @@ class MarketScheduler:
 
     def _training_due(self, now: datetime) -> None:
         if self._training is not None:
-            self._finish_training()
+            self._finish_training(*self._training)
             return
         session = last_closed(now)
         due = at_new_york(session.day, self._settings.TRAIN_TIME)
@@ -123,11 +123,9 @@ class MarketScheduler:
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return
         self._training = session.day, self._train(now)
-        self._finish_training()
+        self._finish_training(*self._training)
 
-    def _finish_training(self) -> None:
-        assert self._training is not None
-        day, training = self._training
+    def _finish_training(self, day: date, training: Training) -> None:
         result = training.outcome()
         if result is not None:
             self._training = None

@@ -68,7 +68,8 @@ class ModelInUse:
         if self._train_end > now:
             raise NoModel(
                 f"Model not ready for predictions: {self._loaded.stamp} is from the future, it learnt from trades "
-                f"settled at {self._train_end:%FT%R}, now is {now:%FT%R}. Run: python ml_trainer.py --as-of {now:%FT%R}Z"
+                f"settled at {self._train_end:%FT%R}, now is {now:%FT%R}. "
+                f"Run: python ml_trainer.py --as-of {now:%FT%R}Z"
             )
         return self._loaded
 

@@ -1,24 +1,37 @@
-"""Prediction for a replay: all minutes of a session at once, with the same features, model and result as live.
+"""Trading the past: the same trader, scheduler and books as live, on a replay clock and the local paper broker.
 
-A test on real bars holds it to `MLPredictor.at_minute`, signal for signal.
+Only prediction is done another way, all minutes of a session at once; tests on real bars hold it to
+`MLPredictor.at_minute`, signal for signal, and a whole replay to a live run, line for line of the journal.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from rich.console import Console
 
+import command
 from config import Settings
+from desk.journal import Journal
+from desk.paper_broker import PaperBroker
 from learning.features import FEATURES, compute_features
-from learning.model_store import PublishedModel
+from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
-from market.bars import Bar, epoch_minutes
-from market.hours import epoch_minute, last_opened, market_time
+from market.bars import Bar, NoBars, epoch_minutes
+from market.clock import ReplayClock
+from market.hours import Session, at_new_york, epoch_minute, last_opened, market_time, new_york, next_session
 from market.recorded_feed import RecordedFeed
+from market_scheduler import MarketScheduler
 from ml_predictor import ModelInUse, Prediction
+from nightly import nightly_training
+from sources import stamp_of
+from trader import LiveTrader
+
+MIN_HISTORY_SESSIONS = 10
 
 
 class ReplayPredictor:
@@ -65,3 +78,75 @@ class ReplayPredictor:
             problem = None if value == value else "not warmed up, or a feature is undefined"
             page[minute].append(Prediction(symbol, value, close, problem))
         return dict(page)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay left behind: the trader with its books, and how often each duty failed."""
+
+    trader: LiveTrader
+    failures: Counter[str]
+
+
+def run_replay(
+    settings: Settings,
+    feed: RecordedFeed,
+    sessions: Sequence[Session],
+    console: Console,
+    *,
+    retrain: str = "daily",
+    entries: bool = True,
+) -> Replay:
+    """Trade `sessions` of the past as if they were today: the same trader, scheduler, books and broker rules as live.
+
+    Before the first one a model is trained on what came before, unless one that may serve is there. `retrain`: daily,
+    weekly (after the week's last session) or never. Raises NoBars with fewer than MIN_HISTORY_SESSIONS before them.
+    """
+    history = [session for session in feed.sessions() if session.open < sessions[0].open]
+    if len(history) < MIN_HISTORY_SESSIONS:
+        raise NoBars(
+            f"Insufficient training data: {len(history)} sessions before {sessions[0].day}, {MIN_HISTORY_SESSIONS} are "
+            "needed. Give more bars, or trade fewer sessions with --days"
+        )
+    eve = at_new_york(history[-1].day, settings.TRAIN_TIME)
+    predictor = ReplayPredictor(settings, feed)
+    journal = Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(eve), sync_each_order=False)
+    broker = PaperBroker(
+        settings.MODELS_DIR / "paper_account.json",
+        settings.PAPER_CASH,
+        settings.ROUND_TRIP_COST_PCT,
+        save_each_change=False,
+    )
+    with journal, command.progress(console) as bar:
+        say = bar.console.print
+        trader = LiveTrader(
+            settings, feed=feed, broker=broker, journal=journal, predictor=predictor, entries=entries, say=say
+        )
+        trader.start(eve)
+
+        def due(now: datetime) -> bool:
+            if now == eve:
+                return not _serves(predictor, now)
+            return retrain == "daily" or (retrain == "weekly" and _ends_week(now))
+
+        scheduler = MarketScheduler(settings, trader, nightly_training(settings, feed, wait=True, due=due), say)
+        task = bar.add_task("training a first model", total=len(sessions))
+        scheduler.tick(eve)
+        for session in sessions:
+            bar.update(task, description=f"session {session.day}")
+            scheduler.run(ReplayClock([session], settings.REBALANCE_TIME, settings.TRAIN_TIME))
+            bar.advance(task)
+        trader.flush()
+    return Replay(trader, scheduler.failures)
+
+
+def _serves(predictor: ReplayPredictor, now: datetime) -> bool:
+    try:
+        predictor.model(now)
+    except NoModel:
+        return False
+    return True
+
+
+def _ends_week(now: datetime) -> bool:
+    return next_session(now).day.isocalendar().week != new_york(now).date().isocalendar().week

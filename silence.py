@@ -19,7 +19,7 @@ LOWER_THRESHOLDS = (0.60, 0.55, 0.50)
 class SessionTally:
     """Counts one session's predictions: the highest, and how often each lower threshold was newly reached."""
 
-    session: Session
+    session: Session | None
     predicted: int = 0
     not_predicted: int = 0
     highest: float = 0.0

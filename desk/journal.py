@@ -83,6 +83,11 @@ class Journal:
             os.fsync(self._file.fileno())
             self._buffer.clear()
 
+    @property
+    def syncs_each_minute(self) -> bool:
+        """Whether the books are brought to disk each minute (live) or each session (replay)."""
+        return self._sync_each_order
+
     def close(self) -> None:
         """Sync, and let another process write."""
         self.sync()

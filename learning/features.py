@@ -111,7 +111,6 @@ INDICATORS: dict[str, Callable[[SymbolBars], Array]] = {
     "rsi_14": lambda b: talib.RSI(b.close, 14) / 100,
     "bollinger_position": lambda b: bollinger_position(b.close),
     "atr_14": lambda b: talib.ATR(b.high, b.low, b.close, 14) / b.close,
-    "adx_14": lambda b: talib.ADX(b.high, b.low, b.close, 14) / 100,
     "volume_ratio_20": lambda b: b.volume / talib.SMA(b.volume, 20),
     "bar_range": lambda b: (b.high - b.low) / b.close,
     "range_60": lambda b: talib.MAX(b.high, 60) / talib.MIN(b.low, 60) - 1,

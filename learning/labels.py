@@ -72,9 +72,8 @@ def label_trades(
 
 
 def _decidable(minutes: Minutes) -> NDArray[np.bool_]:
-    """Which of the first n - 1 bars may open a trade: the next bar is near, and of the same session."""
-    session = market_time(minutes).session
-    return (np.diff(minutes) <= ENTRY_PATIENCE_MINUTES) & (np.diff(session) == 0)
+    """Which of the first n - 1 bars may open a trade: the next bar is near, and so of the same session."""
+    return np.diff(minutes) <= ENTRY_PATIENCE_MINUTES
 
 
 def _exits(

@@ -10,6 +10,7 @@ unique, regular session only; a minute without a trade has no row.
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from market.hours import OutsideCalendar, market_time
@@ -78,11 +80,22 @@ def _read_file(file: Path) -> pd.DataFrame:
         if file.suffix.lower() == ".parquet":
             return pd.read_parquet(file)
         if file.suffix.lower() == ".csv":
-            return pd.read_csv(file, dtype_backend="pyarrow", engine="pyarrow")
-    except (pa.ArrowException, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
+            return _read_csv(file)
+    except (pa.ArrowException, ValueError, TypeError, KeyError, OSError) as error:
+        reason = str(error).partition("\n")[0][:120]
         raise BadBars(f"{file}: not readable as {file.suffix[1:].lower()} ({reason}); export it again") from error
     raise BadBars(f"{file}: neither .parquet nor .csv; convert it to one of them")
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Texts stay text: TRUE, NA and NAN are symbols of real companies."""
+    with file.open(encoding="utf-8-sig") as lines:
+        names = next(csv.reader(lines), [])
+    options = pa_csv.ConvertOptions(
+        column_types={name: pa.string() for name in names if name.strip().lower() in ("symbol", "timestamp")},
+        null_values=["", "NaN", "nan"],
+    )
+    return pa_csv.read_csv(file, convert_options=options).to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def check_bars(frame: pd.DataFrame, source: str = "bars") -> pd.DataFrame:
@@ -102,9 +115,12 @@ def check_bars(frame: pd.DataFrame, source: str = "bars") -> pd.DataFrame:
 
 
 def _columns(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    if not isinstance(frame.index, pd.RangeIndex) and "timestamp" not in frame.columns:
-        frame = frame.reset_index()
-    frame = frame.rename(columns={name: str(name).strip().lower() for name in frame.columns})
+    frame = frame.set_axis([str(name).strip().lower() for name in frame.columns], axis=1)
+    levels = {str(name).strip().lower(): level for level, name in enumerate(frame.index.names)}
+    for name in COLUMNS:
+        if name in levels and name not in frame.columns:
+            frame = frame.assign(**{name: frame.index.get_level_values(levels[name])})
+    frame = frame.reset_index(drop=True)
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise BadBars(f"{source}: column {', '.join(missing)} is missing; bars need {', '.join(COLUMNS)}")
@@ -130,15 +146,19 @@ def _cast(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         stamps = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
         if stamps.isna().any():
             raise BadBars(f"{source}: timestamp {text[stamps.isna()].iloc[0]!r} is not a time; write ISO 8601")
-    if stamps.isna().any() or frame["symbol"].isna().any():
-        name = "timestamp" if stamps.isna().any() else "symbol"
-        raise BadBars(f"{source}: an empty {name} in {int(frame[name].isna().sum())} rows; every bar needs one")
+    symbols = frame["symbol"].astype("str").str.strip()
+    for name, empty in (("timestamp", stamps.isna()), ("symbol", symbols.isna() | (symbols == ""))):
+        if empty.any():
+            raise BadBars(f"{source}: an empty {name} in {int(empty.sum())} rows; every bar needs one")
     table = {
-        "symbol": frame["symbol"].astype("str").str.strip(),
+        "symbol": symbols,
         "timestamp": stamps.dt.tz_convert("UTC").dt.as_unit("us"),
     }
     for name in [*PRICES, "volume"]:
-        number = pd.to_numeric(frame[name], errors="coerce").astype("float64")
+        try:
+            number = pd.to_numeric(frame[name], errors="coerce").astype("float64")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BadBars(f"{source}: column {name} is not made of numbers ({error}); export it as floats") from error
         broken = number.isna() & frame[name].notna()
         if broken.any():
             raise _bad(frame.assign(timestamp=stamps), broken, f"{name} is not a number", source)

@@ -66,6 +66,7 @@ class _Calendar:
         self.open: Minutes = schedule["open"].to_numpy("datetime64[m]").astype(np.int64)
         self.close: Minutes = schedule["close"].to_numpy("datetime64[m]").astype(np.int64)
         length = self.close - self.open
+        self.end = epoch_minute(NEW_YORK.localize(datetime.combine(LAST_DAY, time.max)))
         self.start_ordinal: Minutes = np.cumsum(length) - length
 
     @cached_property
@@ -77,6 +78,14 @@ class _Calendar:
     def close_list(self) -> list[int]:
         closes: list[int] = self.close.tolist()
         return closes
+
+    def before(self, times: list[int], now: datetime) -> int:
+        """Index of the newest of `times` at or before `now`, which lies within the years of the calendar."""
+        minute = epoch_minute(now)
+        index = bisect_right(times, minute) - 1
+        if index < 0 or minute > self.end:
+            raise OutsideCalendar(f"the exchange calendar here covers {FIRST_DAY} to {LAST_DAY} only")
+        return index
 
     def session(self, index: int) -> Session:
         if not 0 <= index < len(self.days):
@@ -134,12 +143,12 @@ def is_open(now: datetime) -> bool:
 
 def last_opened(now: datetime) -> Session:
     """The newest session that has opened at `now`, whether or not it has closed."""
-    return _calendar().session(bisect_right(_calendar().open_list, epoch_minute(now)) - 1)
+    return _calendar().session(_calendar().before(_calendar().open_list, now))
 
 
 def last_closed(now: datetime) -> Session:
     """The newest session that has closed at `now`."""
-    return _calendar().session(bisect_right(_calendar().close_list, epoch_minute(now)) - 1)
+    return _calendar().session(_calendar().before(_calendar().close_list, now))
 
 
 def next_open(now: datetime) -> datetime:
@@ -183,6 +192,6 @@ def market_time(minutes: Minutes) -> MarketTime:
 def market_ordinal(now: datetime) -> int:
     """Market minutes since the calendar's first open; outside a session, that of the next open."""
     calendar, minute = _calendar(), epoch_minute(now)
-    index = bisect_right(calendar.open_list, minute) - 1
+    index = calendar.before(calendar.open_list, now)
     within = min(minute, calendar.close_list[index]) - calendar.open_list[index]
     return int(calendar.start_ordinal[index]) + within

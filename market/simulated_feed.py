@@ -36,7 +36,6 @@ BANNER = (
     "for by a small decline in every minute, so that always buying earns nothing. Profit here shows that the machinery "
     "works and nothing else."
 )
-DEFAULT_SEED = 19  # an unremarkable month: on its first 31 sessions always buying earns about nothing
 
 # From a symbol like an index fund (SPY, 3.9 bp) to one like COIN (19.8 bp); the measured median is 10.8 bp.
 _SHARES = {  # first price in USD, sd of 1-minute log returns in bp, loading on the market, million shares a day
@@ -93,7 +92,8 @@ class _Draws(NamedTuple):
 def simulate_bars(
     sessions: Sequence[Session],
     symbols: Sequence[str] = SYMBOLS,
-    seed: int = DEFAULT_SEED,
+    *,
+    seed: int,
     pattern_strength: float = 1.0,
 ) -> pd.DataFrame:
     """Simulate every minute of `sessions` (oldest first) as a checked bars table.

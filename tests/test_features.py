@@ -191,10 +191,8 @@ def test_no_feature_has_a_unit(few_bars: pd.DataFrame) -> None:
 
 
 def test_no_feature_depends_on_how_prices_in_other_units_are_rounded(few_bars: pd.DataFrame) -> None:
-    # not ADX: where high rises and low falls by the same cents, the last bit of the price decides which side counts
-    names = [name for name in FEATURES if name != "adx_14"]
     plain, scaled = compute_features(few_bars), compute_features(in_other_units(few_bars, 7, 3))
-    np.testing.assert_allclose(scaled[names], plain[names], rtol=1e-7, atol=1e-11)
+    np.testing.assert_allclose(scaled[FEATURES], plain[FEATURES], rtol=1e-7, atol=1e-11)
 
 
 def test_other_symbols_in_the_table_do_not_matter(few_bars: pd.DataFrame) -> None:

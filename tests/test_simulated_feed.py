@@ -329,7 +329,7 @@ def test_the_signature_shows_in_the_features(
     features = compute_features(with_and_without[0])
     visible = features["bar_range"].notna().to_numpy()
     assert visible.sum() == len(features) - len(SYMBOLS) * (WARMUP_BARS - 1)
-    quiet = (features["bar_range"] < 0.0004) & (features["adx_14"] > 0.35) & (features["rsi_14"] < 0.42)
+    quiet = (features["bar_range"] < 0.0004) & (features["return_15"] < 0) & (features["rsi_14"] < 0.42)
     found = quiet.to_numpy()[visible]
     truth = signature[visible]
     assert truth[found].mean() > 0.5  # of what this rule marks, against a few in a hundred
