@@ -20,21 +20,19 @@ class SessionTally:
     """Counts one session's predictions: the highest, and how often each lower threshold was newly reached."""
 
     session: Session | None
+    watched: int = 0
     predicted: int = 0
-    not_predicted: int = 0
     highest: float = 0.0
     highest_symbol: str = ""
     highest_time: str = ""
     reached: dict[float, int] = field(default_factory=lambda: dict.fromkeys(LOWER_THRESHOLDS, 0))
     _above: dict[float, set[str]] = field(default_factory=lambda: {level: set() for level in LOWER_THRESHOLDS})
 
-    def count(self, now: datetime, predictions: Sequence[Prediction]) -> None:
-        """Take in one minute's predictions."""
-        for symbol, confidence, _, problem in predictions:
-            if problem is not None:
-                self.not_predicted += 1
-                continue
-            self.predicted += 1
+    def count(self, now: datetime, watched: int, predictions: Sequence[Prediction]) -> None:
+        """Take in one minute's predictions, of `watched` symbols."""
+        self.watched += watched
+        self.predicted += len(predictions)
+        for symbol, confidence, _, _ in predictions:
             if confidence > self.highest:
                 self.highest, self.highest_symbol = confidence, symbol
                 self.highest_time = f"{new_york(now):%H:%M}"
@@ -50,7 +48,7 @@ class SessionTally:
         return {
             "day": str(self.session.day),
             "predicted": self.predicted,
-            "not_predicted": self.not_predicted,
+            "not_predicted": self.watched - self.predicted,
             "threshold": threshold,
             "highest_confidence": round(self.highest, 6),
             "highest_symbol": self.highest_symbol,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,22 +148,26 @@ class LiveTrader:
             self._exit(now, minute)
         if self._tally.session != session:
             self._tally = SessionTally(session)
-        predictions = self._predict(now, symbols, bars)
-        if session.open < now < session.close:
-            self._enter(now, minute, session, predictions)
-        self._end_minute(now, minute, session)
+        model = self._model(now)
+        if model is not None:
+            predictions = self._predict(now, symbols, bars, model)
+            if session.open < now < session.close:
+                self._tally.count(now, len(symbols), predictions)
+                self._enter(now, minute, session, predictions, model)
+        self._end_minute(now, minute, session, model)
 
     def _exit(self, now: datetime, minute: int) -> None:
         """Sell what has had its time, what the rebalance planned, and what has passed a level that did not fire."""
         trades = self.books.live_trades()
         if not trades:
             return
+        elapsed = market_ordinal(now)
         selling = {order.symbol for order in self._broker.working_orders() if order.side == "SELL"}
         for symbol, position in self._broker.positions().items():
             trade = trades.get(symbol)
             if trade is None or symbol in selling:
                 continue
-            held = market_ordinal(now) - market_ordinal(moment(position.entry_minute))
+            held = elapsed - _ordinal(position.entry_minute)
             reason = must_exit(held, self._limits) or self.books.exit_plan.get(symbol) or beyond_levels(position)
             if reason is not None:
                 order = Order(
@@ -172,35 +177,41 @@ class LiveTrader:
                 self._journal.sync(order=True)
                 self._broker.submit(order)
 
-    def _predict(self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar]) -> list[Prediction]:
+    def _model(self, now: datetime) -> PublishedModel | None:
+        """The model in use, announced when it is another; None, said once, where none may serve."""
         try:
             model = self._predictor.model(now)
         except NoModel as error:
             if self._model_id != "":
                 self._say(f"{error}. Positions are watched, nothing is bought")
                 self._model_id = ""
-            return []
+            return None
         if model.stamp != self._model_id:
             proof = "proven" if model.card["proven"] else f"unproven ({model.card['reason']})"
             self._say(f"model {model.stamp} is in use: {proof}")
             self._record("model", model_id=model.stamp, minute=epoch_minute(now))
             self._model_id = model.stamp
-        predictions = self._predictor.at_minute(now, symbols, bars)
+        return model
+
+    def _predict(
+        self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar], model: PublishedModel
+    ) -> list[Prediction]:
+        predictions = [p for p in self._predictor.at_minute(now, symbols, bars) if p.problem is None]
         timestamp, threshold = new_york(now).isoformat(), self.settings.MIN_CONFIDENCE
         for prediction in predictions:
-            if prediction.problem is None:
-                self._predictor.log.add(
-                    prediction.symbol, timestamp, prediction.price, prediction.confidence, threshold, model.stamp
-                )
+            self._predictor.log.add(
+                prediction.symbol, timestamp, prediction.price, prediction.confidence, threshold, model.stamp
+            )
         return predictions
 
-    def _enter(self, now: datetime, minute: int, session: Session, predictions: Sequence[Prediction]) -> None:
+    def _enter(
+        self, now: datetime, minute: int, session: Session, predictions: Sequence[Prediction], model: PublishedModel
+    ) -> None:
         """Buy what reaches the threshold, most confident first; a signal is written down once each time it appears."""
-        self._tally.count(now, predictions)
         threshold = self.settings.MIN_CONFIDENCE
         reached = [p for p in predictions if p.confidence >= threshold]
         for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
-            reason = self._try_to_buy(prediction, minute, session)
+            reason = self._try_to_buy(prediction, minute, session, model)
             if prediction.symbol not in self._above:
                 self._record(
                     "signal",
@@ -214,12 +225,11 @@ class LiveTrader:
         seen = {p.symbol for p in predictions}
         self._above = {p.symbol for p in reached} | (self._above - seen)
 
-    def _try_to_buy(self, prediction: Prediction, minute: int, session: Session) -> str | None:
+    def _try_to_buy(self, prediction: Prediction, minute: int, session: Session, model: PublishedModel) -> str | None:
         """Submit an entry; None, or why there is none."""
         settings = self.settings
         if not self._entries:
             return "watching only (--no-entries)"
-        model = self._predictor.model(moment(minute))
         if settings.REQUIRE_PROOF and not model.card["proven"]:
             return "the model is unproven (REQUIRE_PROOF)"
         if (no := may_open(prediction.symbol, set(self.books.live_trades()), self._limits)) is not None:
@@ -256,11 +266,11 @@ class LiveTrader:
         self._broker.submit(order)
         return None
 
-    def _end_minute(self, now: datetime, minute: int, session: Session) -> None:
+    def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
         account = self._broker.account()
         self._record("minute", minute=minute, equity=round(account.equity, 4), cash=round(account.cash, 4))
         if now >= session.close:
-            card = self._predictor.model(now).card if self._model_id else None
+            card = model.card if model else None
             self._record("session", **self._tally.event(self.settings.MIN_CONFIDENCE, card))
             for line in self._tally.lines(self.books, account, self.settings.MIN_CONFIDENCE, card):
                 self._say(line)
@@ -303,6 +313,11 @@ class LiveTrader:
 
     def _write_view(self) -> None:
         self.books.write_view(self._view_path)
+
+
+@lru_cache(maxsize=4096)
+def _ordinal(minute: int) -> int:
+    return market_ordinal(moment(minute))
 
 
 def _withdrawn(trade: Trade, minute: int) -> Execution:

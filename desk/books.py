@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +123,20 @@ class Books:
 
     def view(self) -> dict[str, Any]:
         """The content of models/trade_history.json."""
-        trades = [{name: asdict(trade)[name] for name in _TRADE_FIELDS} for trade in self.trades.values()]
+        trades = [{name: getattr(trade, name) for name in _TRADE_FIELDS} for trade in self.trades.values()]
         return {"schema": SCHEMA, "trades": trades, "signals": self.signals}
 
     def write_view(self, path: Path) -> None:
         """Replace the view, if anything changed since it was written last."""
         if self.changed or not path.exists():
-            replace_file(path, to_json(self.view(), indent=1))
+            replace_file(path, _one_record_a_line(self.view()))
             self.changed = False
+
+
+def _one_record_a_line(view: dict[str, Any]) -> str:
+    """JSON that a person can read and a program can write fast: one trade or signal a line."""
+    parts = [f'"{name}":[\n' + ",\n".join(map(to_json, view[name])) + "\n]" for name in ("trades", "signals")]
+    return f'{{"schema":{view["schema"]},\n' + ",\n".join(parts) + "}\n"
 
 
 _SIGNAL_FIELDS = ("symbol", "price", "confidence", "timestamp", "taken", "reason")

@@ -42,6 +42,7 @@ class PaperBroker:
         self._positions: dict[str, Position] = {}
         self._orders: dict[str, Order] = {}
         self._executions: dict[str, Execution] = {}
+        self._known: set[str] = set()  # ids of all orders ever handed over, as far as they are remembered
         self._settled_minute = 0
         if path is not None and path.exists():
             self._load(path)
@@ -61,8 +62,8 @@ class PaperBroker:
         return list(self._executions.values())
 
     def submit(self, order: Order) -> None:
-        seen = order.id in self._orders or any(e.order_id == order.id for e in self._executions.values())
-        if not seen:
+        if order.id not in self._known:
+            self._known.add(order.id)
             self._orders[order.id] = order
             self._changed()
 
@@ -161,6 +162,7 @@ class PaperBroker:
             self._positions = {p["symbol"]: Position(**p) for p in document["positions"]}
             self._orders = {o["id"]: Order(**o) for o in document["orders"]}
             self._executions = {e["id"]: Execution(**e) for e in document["executions"]}
+            self._known = {*self._orders, *(e.order_id for e in self._executions.values())}
             self._cash, self._settled_minute = float(document["cash"]), int(document["settled_minute"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadAccountFile(

@@ -116,6 +116,7 @@ def new_york(when: datetime) -> datetime:
     return when.astimezone(NEW_YORK)
 
 
+@lru_cache(maxsize=1024)
 def at_new_york(day: date, hhmm: str) -> datetime:
     """The UTC moment at which a New York clock shows `hhmm` ("20:00") on `day`."""
     local = datetime.combine(day, time.fromisoformat(hhmm))

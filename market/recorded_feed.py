@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import date, datetime
 
@@ -73,5 +74,4 @@ class RecordedFeed:
             minutes = self._minutes[rows].tolist()
             page = list(map(Bar, self._bars["symbol"].to_numpy()[rows].tolist(), minutes, *columns))
             self._page = (page_first, page_stop, page, minutes)
-        left, right = np.searchsorted(minutes, (first, stop))
-        return page[left:right]
+        return page[bisect_left(minutes, first) : bisect_left(minutes, stop)]

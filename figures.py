@@ -1,0 +1,171 @@
+"""The figures of a report, as data and as words; terminal and page show the same ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the books say at one moment.
+
+    `equity`, `trades` and `signals` are the frames of report.py. `sessions`, oldest first: day, bought, sold, pnl
+    (USD), words, and the fields of the session's journal event, if it has ended. `duties`, oldest first: session, duty,
+    outcome, words. `card` is that of the model in use, `no_model` says why there is none. `threshold` is a probability.
+    """
+
+    market: str
+    feed: str
+    banner: str | None
+    card: Mapping[str, Any] | None
+    no_model: str
+    threshold: float
+    performance: Mapping[str, float]
+    equity: pd.DataFrame
+    trades: pd.DataFrame
+    signals: pd.DataFrame
+    sessions: Sequence[Mapping[str, Any]]
+    duties: Sequence[Mapping[str, Any]]
+
+    def with_status(self, *status: str) -> pd.DataFrame:
+        """The trades in one of these states, by time of entry."""
+        return self.trades[self.trades["status"].isin(status)].sort_values("entry_time", kind="stable")
+
+    def about(self) -> list[tuple[str, str]]:
+        """Market, model and period, each by name."""
+        model, period = self.no_model, "no minute of a session yet"
+        if self.card is not None:
+            proof = "proven" if self.card["proven"] else "unproven"
+            model = f"{self.card['model_type']} {self.card['stamp']}, {proof}: {self.card['reason']}"
+        if len(self.equity):
+            first, last, count = self.equity["time"].iloc[0], self.equity["time"].iloc[-1], len(self.sessions)
+            period = f"{minute(first)} to {minute(last)} New York, {plural(count, 'session')}"
+        return [("market", f"{self.market} (feed {self.feed})"), ("model", model), ("period", period)]
+
+    def figures(self) -> list[tuple[str, str]]:
+        """Performance, each figure by name and with its unit; '-' where there is nothing to measure."""
+        p, pnl = self.performance, self.with_status("CLOSED")["pnl_amount"]
+        last = self.equity["equity"].iloc[-1] if len(self.equity) else None
+        figures = (
+            ("equity", number(last, " USD"), True),
+            ("total P&L", number(p["total_pnl"], " USD", "+"), len(pnl)),
+            ("closed trades", f"{len(pnl)}", True),
+            ("win rate", percent(p["win_rate"]), len(pnl)),
+            ("average win", percent(p["average_win"], "+"), (pnl > 0).any()),
+            ("average loss", percent(p["average_loss"], "+"), (pnl <= 0).any()),
+            ("profit factor", number(p["profit_factor"]), (pnl < 0).any()),
+            ("max drawdown", percent(p["max_drawdown"]), len(pnl)),
+        )
+        return [(name, text if known else NOTHING) for name, text, known in figures]
+
+    def signals_in_words(self) -> str:
+        """How many signals there were and how many led to an order."""
+        if self.signals.empty:
+            return f"No buy signals generated: no confidence has reached the threshold of {self.threshold:.2f}."
+        taken = int(self.signals["taken"].sum())
+        return f"{plural(len(self.signals), 'signal')} at the threshold, {taken} taken as an order."
+
+    def not_taken(self) -> Mapping[str, int]:
+        """Signals that led to no order, counted by reason, most frequent first."""
+        return _counted(self.signals.loc[~self.signals["taken"], "reason"])
+
+    def not_filled(self) -> Mapping[str, int]:
+        """Entries that were ordered and never filled, counted by what became of them."""
+        failed = self.with_status("REJECTED", "CANCELLED")
+        return _counted(f"{t.status.lower()} ({t.exit_reason})" for t in failed.itertuples())
+
+    def outcomes(self) -> dict[str, dict[str, int]]:
+        """Duties counted by outcome: {"train": {"done": 5, "failed": 1}}."""
+        counts: dict[str, Counter[str]] = {}
+        for duty in self.duties:
+            counts.setdefault(duty["duty"], Counter())[duty["outcome"]] += 1
+        return {duty: dict(count) for duty, count in counts.items()}
+
+
+def why_nothing_was_bought(session: Mapping[str, Any] | None, not_taken: Mapping[str, int]) -> str:
+    """Why a session bought nothing, from its journal event, and its signals that were not taken by reason."""
+    if session is None:
+        return (
+            "The session has not ended in these books: it is still running, or the trader was stopped before the close."
+        )
+    if not_taken:
+        return f"No signal led to a purchase: {listed(not_taken)}."
+    if not session["predicted"]:
+        return "Nothing was predicted: no model served, or no symbol had enough bars."
+    highest, threshold = session["highest_confidence"], session["threshold"]
+    lower = {level: n for level, n in session["signals_at"].items() if float(level) < threshold}
+    words = f"No buy signals generated: highest confidence {highest:.2f} ({session['highest_symbol']} at "
+    words += f"{session['highest_time']}), threshold {threshold:.2f}"
+    if session["break_even"] is not None:
+        words += f", break-even {session['break_even']:.2f}"
+    if lower:
+        words += "; signals there would have been: " + ", ".join(f"{n} at {level}" for level, n in lower.items())
+    return words + "."
+
+
+def origin(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where a model comes from and whether it is proven, from its card."""
+    start, end = (minute(pd.Timestamp(card[at]).tz_convert("America/New_York")) for at in ("train_start", "train_end"))
+    return [
+        ("model", f"{card['model_type']} {card['stamp']}"),
+        ("trained on", f"{start} to {end} New York, {len(card['symbols'])} symbols"),
+        ("rows", f"{card['rows']:,}, worth {card['independent_rows']:,} independent ones"),
+        ("proven" if card["proven"] else "unproven", card["reason"]),
+    ]
+
+
+def scores(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How a model did on days it had not seen, from its card; each score by name and with its unit."""
+    s, baseline = card["scores"], card["baseline"]
+    return [
+        ("AUC, 0.500 is chance", number(s["auc"], digits=3)),
+        ("Brier score, 0 is best", number(s["brier"], digits=3)),
+        ("calibration error", percent(s["ece"])),
+        ("accuracy", percent(s["accuracy"])),
+        ("precision", percent(s["precision"])),
+        ("recall", percent(s["recall"])),
+        ("rows at the threshold", f"{s['signals']:,}"),
+        ("net return of these", percent(s["net_return_per_signal"], "+")),
+        ("net return of all rows", percent(baseline["always_buy_net_return"], "+")),
+        ("profitable of all rows", percent(baseline["share_profitable"])),
+        ("break-even confidence", number(baseline["break_even_confidence"])),
+    ]
+
+
+def number(value: float | None, unit: str = "", sign: str = "", digits: int = 2) -> str:
+    """A number with its unit; `sign` "+" shows it also for gains. '-' for what is not known."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{round(value, digits) + 0.0:{sign},.{digits}f}{unit}"
+
+
+def percent(fraction: float | None, sign: str = "") -> str:
+    """A fraction as a percentage with two decimals."""
+    return number(None if fraction is None else fraction * 100, "%", sign)
+
+
+def minute(when: pd.Timestamp) -> str:
+    """Date and time to the minute."""
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts by name in one line."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _counted(names: Any) -> dict[str, int]:
+    return dict(Counter(names).most_common())

@@ -1,0 +1,343 @@
+"""The books: what the journal adds up to, the same every time it is added up, and the documented view of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from desk.books import Books, secure_view
+from desk.journal import Event, Journal, read_events
+from desk.orders import Execution
+from durable import to_json
+from market.hours import at_new_york, epoch_minute, moment, new_york
+
+STAMP = "20260302_200000"
+OPEN = epoch_minute(at_new_york(date(2026, 3, 2), "09:30"))
+DOCUMENTED = ["symbol", "side", "qty", "price", "confidence", "entry_time", "stop_loss", "take_profit", "status", "exit_price", "exit_time", "pnl_pct", "pnl_amount", "id", "model_id", "market", "exit_reason", "fees", "qty_ordered"]
+
+
+def local_time(minute: int) -> str:
+    return new_york(moment(minute)).isoformat()
+
+
+def intent(order_id: str = "NVDA-1", symbol: str = "NVDA", price: float = 100.0, minute: int = OPEN) -> Event:
+    return {
+        "n": 1, "kind": "intent", "order_id": order_id, "symbol": symbol, "qty": 5, "bound": "MAX_POSITION_SIZE",
+        "price": price, "confidence": 0.71, "minute": minute, "stop_loss": 0.02, "take_profit": 0.04,
+        "model_id": "20260301_200000", "market": "simulated",
+    }  # fmt: skip
+
+
+def told(
+    kind: Literal["fill", "cancelled", "rejected"],
+    side: Literal["BUY", "SELL"] = "BUY",
+    price: float = 0.0,
+    minute: int = OPEN + 1,
+    order_id: str = "NVDA-1",
+    symbol: str = "NVDA",
+    reason: str = "entry",
+    qty: int = 5,
+) -> Event:
+    levels = (price * 0.98, price * 1.04) if side == "BUY" and kind == "fill" else (None, None)
+    name = f"{order_id}/{reason}"
+    execution = Execution(name, kind, order_id, symbol, side, qty, price, minute, reason, *levels)
+    return {"n": 2, "kind": "execution", "execution": asdict(execution)}
+
+
+BOUGHT = told("fill", price=100.03)
+STOPPED = told("fill", "SELL", 98.0, OPEN + 9, reason="stop")
+SIGNAL = {
+    "n": 9, "kind": "signal", "symbol": "NVDA", "price": 100.0, "confidence": 0.71, "timestamp": local_time(OPEN),
+    "taken": True, "reason": "bought",
+}  # fmt: skip
+
+
+def only(books: Books) -> dict[str, Any]:
+    [trade] = books.view()["trades"]
+    return trade
+
+
+# --- a trade's life -------------------------------------------------------------------------------------------------
+
+
+def test_an_intent_is_a_pending_trade_of_no_shares_with_the_levels_it_asks_for() -> None:
+    books = Books(local_time, [intent()])
+    trade = only(books)
+    assert (trade["status"], trade["qty"], trade["qty_ordered"], trade["price"]) == ("PENDING", 0, 5, 100.0)
+    assert (trade["stop_loss"], trade["take_profit"]) == pytest.approx((98.0, 104.0))
+    assert list(books.live_trades()) == ["NVDA"]
+
+
+def test_a_fill_opens_the_trade_with_what_the_broker_said() -> None:
+    books = Books(local_time, [intent(), told("fill", price=101.5, qty=3, minute=OPEN + 2)])
+    trade = only(books)
+    assert (trade["status"], trade["qty"], trade["price"], trade["qty_ordered"]) == ("OPEN", 3, 101.5, 5)
+    assert (trade["stop_loss"], trade["take_profit"]) == (101.5 * 0.98, 101.5 * 1.04)
+    assert trade["entry_time"] == local_time(OPEN + 2)
+    assert books.live_trades()["NVDA"].entry_minute == OPEN + 2
+    assert trade["exit_price"] is trade["exit_time"] is trade["pnl_amount"] is trade["pnl_pct"] is None
+
+
+def test_the_sale_closes_the_trade_at_the_fills_and_by_the_documented_sums() -> None:
+    books = Books(local_time, [intent(), BOUGHT, STOPPED])
+    trade = only(books)
+    assert (trade["status"], trade["exit_reason"]) == ("CLOSED", "stop")
+    assert (trade["price"], trade["exit_price"], trade["qty"]) == (100.03, 98.0, 5)
+    assert trade["pnl_amount"] == pytest.approx((98.0 - 100.03) * 5 - trade["fees"], abs=1e-4)
+    assert trade["pnl_pct"] == pytest.approx(trade["pnl_amount"] / (100.03 * 5))
+    assert trade["exit_time"] == local_time(OPEN + 9)
+    assert books.live_trades() == {}
+
+
+def test_fees_are_taken_off_once() -> None:
+    books = Books(local_time, [intent(), BOUGHT])
+    books.live_trades()["NVDA"].fees = 1.25
+    books.apply(STOPPED)
+    trade = only(books)
+    assert trade["pnl_amount"] == pytest.approx(-10.15 - 1.25)
+    assert trade["pnl_pct"] == pytest.approx(-11.4 / 500.15)
+
+
+@pytest.mark.parametrize(("kind", "status"), [("rejected", "REJECTED"), ("cancelled", "CANCELLED")])
+def test_an_entry_that_came_to_nothing_says_why_and_frees_its_symbol(
+    kind: Literal["rejected", "cancelled"], status: str
+) -> None:
+    books = Books(local_time, [intent(), told(kind, reason="not enough cash")])
+    trade = only(books)
+    assert (trade["status"], trade["exit_reason"], trade["qty"]) == (status, "not enough cash", 0)
+    assert books.live_trades() == {}
+
+
+def test_a_sale_that_came_to_nothing_leaves_the_trade_open() -> None:
+    books = Books(local_time, [intent(), BOUGHT, told("cancelled", "SELL", reason="withdrawn")])
+    assert only(books)["status"] == "OPEN"
+    assert list(books.live_trades()) == ["NVDA"]
+
+
+def test_two_trades_of_one_symbol_stand_beside_each_other_in_order() -> None:
+    second = [intent("NVDA-2", minute=OPEN + 20), told("fill", price=90.0, order_id="NVDA-2", minute=OPEN + 21)]
+    trades = Books(local_time, [intent(), BOUGHT, STOPPED, *second]).view()["trades"]
+    assert [(t["id"], t["status"], t["price"]) for t in trades] == [
+        ("NVDA-1", "CLOSED", 100.03),
+        ("NVDA-2", "OPEN", 90.0),
+    ]
+
+
+def test_symbols_do_not_mix() -> None:
+    other = [intent("AMD-1", "AMD", 50.0), told("fill", price=50.0, order_id="AMD-1", symbol="AMD")]
+    books = Books(local_time, [intent(), *other, BOUGHT, STOPPED])
+    assert {t.symbol: t.status for t in books.trades.values()} == {"NVDA": "CLOSED", "AMD": "OPEN"}
+
+
+def test_an_execution_of_nobodys_trade_is_said_and_changes_no_trade(caplog: pytest.LogCaptureFixture) -> None:
+    books = Books(local_time, [told("fill", "SELL", 10.0, symbol="GME")])
+    assert books.view()["trades"] == []
+    assert "GME: fill of 5 shares belongs to no trade of ours" in caplog.text
+
+
+# --- heard twice, added up again ------------------------------------------------------------------------------------
+
+STORY: list[Event] = [
+    intent(), SIGNAL, BOUGHT,
+    intent("AMD-1", "AMD", 50.0), told("rejected", order_id="AMD-1", symbol="AMD", reason="no cash"),
+    STOPPED,
+    intent("NVDA-2", minute=OPEN + 20), told("cancelled", order_id="NVDA-2", reason="expired"),
+    intent("NVDA-3", minute=OPEN + 30), told("fill", price=97.5, order_id="NVDA-3", minute=OPEN + 31),
+]  # fmt: skip
+EXECUTIONS = [place for place, event in enumerate(STORY) if event["kind"] == "execution"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(EXECUTIONS), st.integers(0, len(STORY))), max_size=8))
+def test_hearing_an_execution_again_at_any_later_time_changes_nothing(echoes: Sequence[tuple[int, int]]) -> None:
+    story = []
+    for place, event in enumerate(STORY):
+        story.append(event)
+        story += [STORY[heard] for heard, when in echoes if heard <= place <= when]
+    assert Books(local_time, story).view() == Books(local_time, STORY).view()
+
+
+def test_an_execution_is_known_once_it_was_heard() -> None:
+    books, execution = Books(local_time, [intent()]), Execution(**BOUGHT["execution"])
+    assert not books.heard(execution)
+    books.apply(BOUGHT)
+    assert books.heard(execution)
+
+
+def test_the_journal_on_disk_adds_up_to_the_same_books(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    day = {"minute": OPEN + 31, "equity": 99_987.65, "cash": 99_500.0}
+    rest = [("minute", day), ("plan", {"close": {"NVDA": "stop"}}), ("model", {"model_id": "m"})]
+    rest.append(("duty", {"duty": "train", "session": "2026-03-02", "outcome": "done", "words": ""}))
+    live = Books(local_time)
+    with Journal(path, STAMP) as journal:
+        for event in STORY:
+            fields = {name: value for name, value in event.items() if name not in ("n", "kind")}
+            live.apply(journal.append(event["kind"], **fields))
+        for kind, fields in rest:
+            live.apply(journal.append(kind, **fields))
+    again = Books(local_time, read_events(path))
+    assert again.view() == live.view()
+    assert again.live_trades() == live.live_trades()
+    assert again.exit_plan == live.exit_plan == {"NVDA": "stop"}
+    assert again.duties == live.duties == {("train", "2026-03-02"): "done"}
+    assert again.equity == live.equity == [(local_time(OPEN + 31), 99_987.65)]
+    assert again.last_minute == OPEN + 31
+
+
+def test_a_planned_sale_is_done_once_the_trade_is_closed_and_a_new_plan_replaces_the_old() -> None:
+    books = Books(local_time, [intent(), BOUGHT, {"n": 3, "kind": "plan", "close": {"NVDA": "stop", "AMD": "target"}}])
+    books.apply(STOPPED)
+    assert books.exit_plan == {"AMD": "target"}
+    books.apply({"n": 4, "kind": "plan", "close": {}})
+    assert books.exit_plan == {}
+
+
+# --- the view -------------------------------------------------------------------------------------------------------
+
+
+def test_a_trade_has_the_documented_fields_and_a_closed_one_holds_no_null() -> None:
+    view = Books(local_time, STORY).view()
+    assert view["schema"] == 1
+    assert all(set(DOCUMENTED) <= set(trade) for trade in view["trades"])
+    closed = [trade for trade in view["trades"] if trade["status"] == "CLOSED"]
+    assert len(closed) == 1
+    assert None not in closed[0].values()
+    assert closed[0]["model_id"] == "20260301_200000"
+    assert (closed[0]["market"], closed[0]["side"], closed[0]["confidence"]) == ("simulated", "BUY", 0.71)
+
+
+def test_times_are_iso_8601_with_the_offset_of_new_york() -> None:
+    trade = only(Books(local_time, [intent(), BOUGHT, STOPPED]))
+    assert (trade["entry_time"], trade["exit_time"]) == ("2026-03-02T09:31:00-05:00", "2026-03-02T09:39:00-05:00")
+
+
+def test_a_signal_is_in_the_view_with_its_documented_fields() -> None:
+    [signal] = Books(local_time, [SIGNAL]).view()["signals"]
+    assert signal == {name: value for name, value in SIGNAL.items() if name not in ("n", "kind")}
+
+
+def test_the_view_on_disk_is_strict_json_equal_to_the_books(tmp_path: Path) -> None:
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    path = tmp_path / "trade_history.json"
+    books = Books(local_time, STORY)
+    books.write_view(path)
+    document = json.loads(path.read_text(), parse_constant=refuse)
+    assert document == books.view()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_view_that_would_not_be_json_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "trade_history.json"
+    books = Books(local_time, [intent()])
+    books.write_view(path)
+    before = path.read_bytes()
+    books.apply(told("fill", price=math.nan))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        books.write_view(path)
+    assert path.read_bytes() == before
+
+
+def test_the_view_is_written_when_something_changed_and_only_then(tmp_path: Path) -> None:
+    path = tmp_path / "trade_history.json"
+    books = Books(local_time, [intent()])
+    books.write_view(path)
+    path.write_text("untouched")
+    books.write_view(path)
+    books.apply({"n": 5, "kind": "minute", "minute": OPEN, "equity": 1.0, "cash": 1.0})
+    books.write_view(path)
+    assert path.read_text() == "untouched"
+    for event in (BOUGHT, SIGNAL, STOPPED, intent("NVDA-2")):
+        books.apply(event)
+        books.write_view(path)
+        assert json.loads(path.read_text()) == books.view()
+    path.unlink()
+    books.write_view(path)
+    assert path.exists()
+
+
+def test_a_view_that_could_not_be_replaced_stays_whole_and_is_written_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "trade_history.json"
+    books = Books(local_time, [intent()])
+    books.write_view(path)
+    before = path.read_bytes()
+    books.apply(BOUGHT)
+    with monkeypatch.context() as patch:
+
+        def full(source: Path, target: Path) -> Path:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            books.write_view(path)
+    assert path.read_bytes() == before
+    books.write_view(path)
+    assert json.loads(path.read_text())["trades"][0]["status"] == "OPEN"
+
+
+# --- a file that is not our view ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        to_json(Books(local_time, STORY).view())[:200].encode(),
+        b"",
+        b"[]",
+        b"null",
+        b'{"my": "notes"}',
+        b'{"schema": 1, "trades": 5}',
+        b'{"schema": 1, "trades": [{"symbol": "NVDA"}], "signals": []}',
+        b'{"schema": 99, "trades": [], "signals": []}',
+        b'{"schema": 1, "trades": [{"id": "somebody-else-1"}], "signals": []}',
+        bytes(range(256)),
+    ],
+)
+def test_a_file_that_is_no_view_of_these_books_is_kept_under_a_dated_name_and_said(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "trade_history.json"
+    path.write_bytes(content)
+    books = Books(local_time, STORY)
+    secure_view(path, books, STAMP)
+    books.write_view(path)
+    assert path.with_name(f"trade_history.json.foreign-{STAMP}").read_bytes() == content
+    assert f"trade_history.json.foreign-{STAMP}" in caplog.text
+    assert json.loads(path.read_text()) == books.view()
+
+
+def test_what_was_moved_aside_before_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "trade_history.json"
+    for content in ("first", "second"):
+        path.write_text(content)
+        secure_view(path, Books(local_time), STAMP)
+    assert sorted(p.read_text() for p in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_our_own_view_is_left_also_when_the_journal_knows_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "trade_history.json"
+    Books(local_time, STORY[:5]).write_view(path)
+    before = path.read_bytes()
+    secure_view(path, Books(local_time, STORY), STAMP)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    assert caplog.text == ""
+
+
+def test_no_view_is_nothing_to_secure(tmp_path: Path) -> None:
+    secure_view(tmp_path / "trade_history.json", Books(local_time), STAMP)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,312 @@
+"""The journal: what was synced stays readable after any cut, flip or kill, and one process writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from desk.journal import AlreadyRunning, Journal, NewerJournal, read_events
+
+ROOT = Path(__file__).resolve().parents[1]
+STAMP = "20260302_200000"
+HOLDER = (
+    "import sys; from pathlib import Path; from desk.journal import Journal\n"
+    "journal = Journal(Path(sys.argv[1]), 'x'); journal.append('minute', minute=7); journal.sync()\n"
+    "print('open', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "journal.jsonl"
+
+
+def line(**event: Any) -> bytes:
+    """A journal line as another implementation would write it."""
+    body = json.dumps(event, separators=(",", ":")).encode()
+    return body[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(body)
+
+
+def written(path: Path, minutes: int = 4) -> bytes:
+    """A journal of a header and some minutes; its bytes."""
+    with Journal(path, STAMP) as journal:
+        for minute in range(minutes):
+            journal.append("minute", minute=minute, equity=100_000.1 + minute / 3, words="é, “quoted”\nand a line")
+    return path.read_bytes()
+
+
+def minutes_of(events: list[dict[str, Any]]) -> list[int]:
+    return [event["minute"] for event in events if event["kind"] == "minute"]
+
+
+def others(path: Path) -> dict[str, bytes]:
+    """What stands beside the journal, without its lock."""
+    return {p.name: p.read_bytes() for p in path.parent.iterdir() if p.name not in (path.name, "journal.lock")}
+
+
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_line_carries_the_checksum_of_its_content_and_numbers_count_up_by_one(path: Path) -> None:
+    lines = written(path).splitlines(keepends=True)
+    events = []
+    for text in lines:
+        body, _, checksum = text.rpartition(b',"crc":"')
+        assert checksum == b'%08x"}\n' % zlib.crc32(body + b"}")
+        events.append(json.loads(body + b"}"))
+    assert [event["n"] for event in events] == [0, 1, 2, 3, 4]
+    assert events[0] == {"n": 0, "kind": "journal", "schema": 1}
+    assert events == read_events(path)
+
+
+def test_a_line_of_another_implementation_is_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(line(n=0, kind="journal", schema=1) + line(n=1, kind="minute", minute=3))
+    assert read_events(path) == [{"n": 0, "kind": "journal", "schema": 1}, {"n": 1, "kind": "minute", "minute": 3}]
+
+
+def test_a_journal_goes_on_where_it_ended(path: Path) -> None:
+    before = written(path)
+    with Journal(path, STAMP) as journal:
+        assert minutes_of(journal.events) == [0, 1, 2, 3]
+        assert journal.append("minute", minute=4)["n"] == 5
+    assert path.read_bytes().startswith(before)
+    assert minutes_of(read_events(path)) == [0, 1, 2, 3, 4]
+    assert others(path) == {}
+
+
+def test_what_append_returns_is_what_is_read_back(path: Path) -> None:
+    fields = {"text": 'a\n"b" — é', "deep": {"list": [1, 2.5, None, True]}, "price": 0.1 + 0.2, "big": 1e300}
+    with Journal(path, STAMP) as journal:
+        event = journal.append("odd", **fields)
+    assert read_events(path)[-1] == event == {"n": 1, "kind": "odd", **fields}
+
+
+def test_no_journal_is_no_events_and_reading_makes_no_file(path: Path) -> None:
+    assert read_events(path) == []
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_refused_and_takes_no_number(path: Path, value: float) -> None:
+    with Journal(path, STAMP) as journal:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            journal.append("minute", equity=value)
+        assert journal.append("minute", minute=1)["n"] == 1
+    assert [event["n"] for event in read_events(path)] == [0, 1]
+
+
+# --- reaching the disk ----------------------------------------------------------------------------------------------
+
+
+def test_events_are_on_disk_after_sync_and_not_before(path: Path) -> None:
+    with Journal(path, STAMP) as journal:
+        journal.append("minute", minute=1)
+        assert minutes_of(read_events(path)) == []
+        journal.sync()
+        assert minutes_of(read_events(path)) == [1]
+
+
+def test_an_intent_is_on_disk_before_its_order_leaves(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(path, STAMP) as journal:
+        assert journal.syncs_each_minute
+        synced: list[int] = []
+        fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_size), fsync(handle)))
+        journal.append("intent", order_id="a")
+        journal.sync(order=True)
+        assert read_events(path)[-1]["order_id"] == "a"
+        assert synced == [path.stat().st_size]
+
+
+def test_a_replay_leaves_the_disk_alone_until_a_full_sync(path: Path) -> None:
+    with Journal(path, STAMP, sync_each_order=False) as journal:
+        assert not journal.syncs_each_minute
+        before = path.read_bytes()
+        journal.append("intent", order_id="a")
+        journal.sync(order=True)
+        assert path.read_bytes() == before
+        journal.sync()
+        assert read_events(path)[-1]["order_id"] == "a"
+
+
+def test_syncing_twice_writes_once(path: Path) -> None:
+    with Journal(path, STAMP) as journal:
+        journal.append("minute", minute=1)
+        journal.sync()
+        journal.sync()
+    assert minutes_of(read_events(path)) == [1]
+
+
+def test_closing_brings_the_rest_to_disk_and_lets_another_write(path: Path) -> None:
+    journal = Journal(path, STAMP)
+    journal.append("minute", minute=1)
+    journal.close()
+    with Journal(path, STAMP) as another:
+        assert minutes_of(another.events) == [1]
+
+
+# --- after a crash --------------------------------------------------------------------------------------------------
+
+
+def test_a_last_line_cut_at_any_byte_costs_no_earlier_event_and_is_kept_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = written(tmp_path / "whole" / "journal.jsonl")
+    start = whole.rindex(b"\n", 0, -1) + 1
+    for end in range(start + 1, len(whole) - 1):
+        path = tmp_path / str(end) / "journal.jsonl"
+        path.parent.mkdir()
+        path.write_bytes(whole[:end])
+        assert minutes_of(read_events(path)) == [0, 1, 2]
+        assert path.read_bytes() == whole[:end]
+        caplog.clear()
+        with Journal(path, STAMP) as journal:
+            assert minutes_of(journal.events) == [0, 1, 2]
+            assert path.read_bytes() == whole[:start]
+            assert journal.append("minute", minute=9)["n"] == 4
+        assert minutes_of(read_events(path)) == [0, 1, 2, 9]
+        assert others(path) == {f"journal.jsonl.torn-{STAMP}": whole[start:end]}
+        assert f"journal.jsonl.torn-{STAMP}" in caplog.text
+    assert end == len(whole) - 2
+
+
+def test_a_last_line_without_its_line_end_is_whole(path: Path) -> None:
+    path.parent.mkdir()
+    whole = written(path)
+    path.write_bytes(whole[:-1])
+    assert minutes_of(read_events(path)) == [0, 1, 2, 3]
+    with Journal(path, STAMP) as journal:
+        journal.append("minute", minute=4)
+    assert path.read_bytes().startswith(whole)
+    assert minutes_of(read_events(path)) == [0, 1, 2, 3, 4]
+
+
+def test_a_flipped_byte_anywhere_in_a_middle_line_costs_that_line_only_and_the_file_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = written(tmp_path / "whole" / "journal.jsonl")
+    lines = whole.splitlines(keepends=True)
+    start = len(lines[0]) + len(lines[1])
+    for place in range(start, start + len(lines[2]) - 1):
+        path = tmp_path / str(place) / "journal.jsonl"
+        path.parent.mkdir()
+        damaged = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        path.write_bytes(damaged)
+        caplog.clear()
+        with Journal(path, STAMP) as journal:
+            assert minutes_of(journal.events) == [0, 2, 3]
+            assert journal.append("minute", minute=4)["n"] == 5
+        assert minutes_of(read_events(path)) == [0, 2, 3, 4]
+        assert others(path) == {f"journal.jsonl.damaged-{STAMP}": damaged}
+        assert f"journal.jsonl.damaged-{STAMP}" in caplog.text
+        assert "1 of 5 lines" in caplog.text
+
+
+def test_a_damaged_file_never_overwrites_one_that_was_kept_before(path: Path) -> None:
+    kept = []
+    for flipped in (b"equity", b"minute"):
+        damaged = written(path).replace(flipped, b"EQUITY", 1)
+        kept.append(damaged)
+        path.write_bytes(damaged)
+        Journal(path, STAMP).close()
+    assert sorted(others(path).values()) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        bytes(range(256)) * 4,
+        b"\x00\xff\xfe" * 5 + b"\n",
+        b'{"trades": [], "schema": 1}\n',
+        b'{"n":0,"kind":"journal","schema":1,"crc":"00000000"}\n',
+        b"[1, 2, 3]",
+        b"\n\n\n",
+        b"not a journal",
+    ],
+)
+def test_a_foreign_file_is_kept_whole_under_a_dated_name_and_a_journal_begun(
+    path: Path, foreign: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(foreign)
+    assert read_events(path) == []
+    with Journal(path, STAMP) as journal:
+        assert journal.events == []
+    assert others(path) == {f"journal.jsonl.damaged-{STAMP}": foreign}
+    assert f"journal.jsonl.damaged-{STAMP}" in caplog.text
+    assert [event["kind"] for event in read_events(path)] == ["journal"]
+
+
+def test_an_empty_file_becomes_a_journal_without_a_word(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.parent.mkdir()
+    path.touch()
+    Journal(path, STAMP).close()
+    assert [event["kind"] for event in read_events(path)] == ["journal"]
+    assert others(path) == {}
+    assert caplog.text == ""
+
+
+def test_a_byte_order_mark_costs_the_first_line_only(path: Path) -> None:
+    marked = b"\xef\xbb\xbf" + written(path)
+    path.write_bytes(marked)
+    with Journal(path, STAMP) as journal:
+        assert minutes_of(journal.events) == [0, 1, 2, 3]
+    assert others(path) == {f"journal.jsonl.damaged-{STAMP}": marked}
+
+
+def test_temporary_files_that_a_crash_left_are_removed_and_nothing_else(path: Path) -> None:
+    path.parent.mkdir()
+    (path.parent / ".trade_history.json.0a1b2c3d.tmp").write_text("half")
+    (path.parent / "notes.tmp").write_text("mine")
+    Journal(path, STAMP).close()
+    assert others(path) == {"notes.tmp": b"mine"}
+
+
+# --- newer versions, other writers ----------------------------------------------------------------------------------
+
+
+def test_a_journal_of_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
+    path.parent.mkdir()
+    content = line(n=0, kind="journal", schema=2) + line(n=1, kind="minute", minute=3) + b'{"n":2,"torn'
+    path.write_bytes(content)
+    with pytest.raises(NewerJournal, match=r"schema 2, here 1.*update"):
+        Journal(path, STAMP)
+    assert path.read_bytes() == content
+    assert others(path) == {}
+
+
+def test_a_second_writer_is_refused_by_name_while_anyone_may_read(path: Path) -> None:
+    with Journal(path, STAMP) as journal:
+        journal.append("minute", minute=1)
+        journal.sync()
+        before = path.read_bytes()
+        with pytest.raises(AlreadyRunning, match=rf"process {os.getpid()} is already trading"):
+            Journal(path, STAMP)
+        assert path.read_bytes() == before
+        assert minutes_of(read_events(path)) == [1]
+        journal.append("minute", minute=2)
+    assert minutes_of(read_events(path)) == [1, 2]
+
+
+def test_a_writer_in_another_process_is_named_and_once_it_was_killed_refuses_nobody(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"open\n"
+            with pytest.raises(AlreadyRunning, match=f"process {holder.pid} "):
+                Journal(path, STAMP)
+            assert minutes_of(read_events(path)) == [7]
+        finally:
+            holder.kill()
+    with Journal(path, STAMP) as journal:
+        assert minutes_of(journal.events) == [7]
