@@ -72,6 +72,7 @@ def build_dataset(bars: pd.DataFrame, trade_rules: Mapping[str, Any], about: Map
 
 def write_dataset(dataset: Dataset, settings: Settings) -> None:
     """Replace data/dataset.parquet and its description, the description last."""
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     content = BytesIO()
     dataset.examples.to_parquet(content, index=False, compression="zstd", compression_level=1)
     replace_file(settings.DATA_DIR / "dataset.parquet", content.getvalue())

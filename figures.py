@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from desk.books import Books
+from desk.journal import Event
 
 NOTHING = "-"
 
@@ -19,7 +22,7 @@ class Report:
 
     `equity`, `trades` and `signals` are the frames of report.py. `sessions`, oldest first: day, bought, sold, pnl
     (USD), words, and the fields of the session's journal event, if it has ended. `duties`, oldest first: session, duty,
-    outcome, words. `card` is that of the model in use, `no_model` says why there is none. `threshold` is a probability.
+    outcome, words. `card` is that of the model in use, `no_model` says why there is none.
     """
 
     market: str
@@ -27,7 +30,6 @@ class Report:
     banner: str | None
     card: Mapping[str, Any] | None
     no_model: str
-    threshold: float
     performance: Mapping[str, float]
     equity: pd.DataFrame
     trades: pd.DataFrame
@@ -69,7 +71,7 @@ class Report:
     def signals_in_words(self) -> str:
         """How many signals there were and how many led to an order."""
         if self.signals.empty:
-            return f"No buy signals generated: no confidence has reached the threshold of {self.threshold:.2f}."
+            return "No buy signals generated: no confidence has reached the threshold."
         taken = int(self.signals["taken"].sum())
         return f"{plural(len(self.signals), 'signal')} at the threshold, {taken} taken as an order."
 
@@ -90,20 +92,36 @@ class Report:
         return {duty: dict(count) for duty, count in counts.items()}
 
 
-def why_nothing_was_bought(session: Mapping[str, Any] | None, not_taken: Mapping[str, int]) -> str:
-    """Why a session bought nothing, from its journal event, and its signals that were not taken by reason."""
-    if session is None:
-        return (
-            "The session has not ended in these books: it is still running, or the trader was stopped before the close."
-        )
-    if not_taken:
-        return f"No signal led to a purchase: {listed(not_taken)}."
+def session_lines(events: Iterable[Event], books: Books) -> list[dict[str, Any]]:
+    """One line per session in the books, oldest first; see `Report.sessions`."""
+    ended = {event["day"]: event for event in events if event["kind"] == "session"}
+    bought = Counter(t.entry_time[:10] for t in books.trades.values() if t.qty)
+    closed = [t for t in books.trades.values() if t.status == "CLOSED"]
+    lines = []
+    for day in sorted({time[:10] for time, _ in books.equity} | set(ended)):
+        earned = [t.pnl_amount or 0.0 for t in closed if (t.exit_time or "")[:10] == day]
+        missed = _counted(s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        found = {name: value for name, value in ended.get(day, {}).items() if name not in ("n", "kind")}
+        words = "" if bought[day] else why_nothing_was_bought(found, missed)
+        pnl = round(sum(earned, 0.0), 4)
+        lines.append(found | {"day": day, "bought": bought[day], "sold": len(earned), "pnl": pnl, "words": words})
+    return lines
+
+
+def why_nothing_was_bought(session: Mapping[str, Any], not_taken: Mapping[str, int]) -> str:
+    """Why a session bought nothing, from its journal event (empty before its end) and its signals not taken."""
+    if not session:
+        return "The session has not ended in these books: it is running, or the trader was stopped before the close."
     if not session["predicted"]:
         return "Nothing was predicted: no model served, or no symbol had enough bars."
     highest, threshold = session["highest_confidence"], session["threshold"]
+    digits = 4 if f"{highest:.2f}" == f"{threshold:.2f}" else 2  # 0.4997 must not read as if it had reached 0.50
+    where = f"{highest:.{digits}f} ({session['highest_symbol']} at {session['highest_time']})"
+    if not_taken or highest >= threshold:
+        reasons = listed(not_taken) or "no order was filled"
+        return f"No signal led to a purchase: {reasons}; highest confidence {where}, threshold {threshold:.2f}."
     lower = {level: n for level, n in session["signals_at"].items() if float(level) < threshold}
-    words = f"No buy signals generated: highest confidence {highest:.2f} ({session['highest_symbol']} at "
-    words += f"{session['highest_time']}), threshold {threshold:.2f}"
+    words = f"No buy signals generated: highest confidence {where}, threshold {threshold:.2f}"
     if session["break_even"] is not None:
         words += f", break-even {session['break_even']:.2f}"
     if lower:
@@ -167,5 +185,5 @@ def listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _counted(names: Any) -> dict[str, int]:
+def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(names).most_common())

@@ -55,7 +55,12 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold yellow"))
     span = f"{sessions[0].day} to {sessions[-1].day}"
     console.print(f"trading {len(sessions)} sessions, {span}, training every night at {settings.TRAIN_TIME}")
-    result = run_replay(settings, feed, sessions, console, entries=not arguments.no_entries)
+    try:
+        result = run_replay(settings, feed, sessions, console, entries=not arguments.no_entries)
+    except KeyboardInterrupt:
+        held = LiveTrader(settings).get_performance_summary()["open_trades"]
+        console.print(f"stopped; all is on disk, {held} positions stay in the paper account")
+        return 0, {"market": feed.market, "stopped": True}
     store_bars(feed, settings, feed.end, console)
     console.print()
     report.show(settings, console)

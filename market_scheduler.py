@@ -130,7 +130,8 @@ class MarketScheduler:
         if result is not None:
             self._training = None
             self._trader.record_duty("train", str(day), *result)
-            self._say(f"training of {day} {result[0]}: {result[1]}")
+            if result[0] != "skipped":
+                self._say(f"training of {day} {result[0]}: {result[1]}")
 
     def _rebalance_due(self, now: datetime) -> None:
         session = session_on(new_york(now).date())

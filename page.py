@@ -33,10 +33,10 @@ def html_page(report: Report) -> str:
     title = f"Paper trading report, {report.market} market"
     banner = f'<p class="banner"><strong>SIMULATED MARKET</strong> {escape(report.banner)}</p>' if report.banner else ""
     sections = (
-        _section("Performance", _facts(report.figures()), _note(_PERFORMANCE), _not_filled(report.not_filled())),
+        _section("Performance", _facts(report.figures()), *_about_performance(report)),
         _section("Equity, USD", _curve(report.equity)),
-        _section("Open positions", *_open_positions(report)),
-        _section("Closed trades", _closed_trades(report.with_status("CLOSED"))),
+        _section("Open positions, times New York", *_open_positions(report)),
+        _section("Closed trades, times New York", _closed_trades(report.with_status("CLOSED"))),
         _section("Signals", *_signals(report)),
         _section("Sessions", *_sessions(report.sessions)),
         _section("Model in use", *(_model(report.card) if report.card else [_note(report.no_model)])),
@@ -53,7 +53,7 @@ def html_page(report: Report) -> str:
 
 def _open_positions(report: Report) -> Iterable[str]:
     held, pending = report.with_status("OPEN"), report.with_status("PENDING")
-    head = ("bought (New York)", "symbol", "#shares", "#entry, USD", "#stop, USD", "#target, USD", "#confidence")
+    head = ("bought", "symbol", "#shares", "#entry, USD", "#stop, USD", "#target, USD", "#confidence")
     rows = [
         (minute(t.entry_time), t.symbol, t.qty, *map(number, (t.price, t.stop_loss, t.take_profit, t.confidence)))
         for t in held.itertuples()
@@ -66,7 +66,7 @@ def _open_positions(report: Report) -> Iterable[str]:
 def _closed_trades(closed: pd.DataFrame) -> str:
     if closed.empty:
         return _note("No trade has closed yet. A trade closes at its stop, at its target, or when its time is up.")
-    head = ("bought (New York)", "sold (New York)", "symbol", "#shares", "#entry, USD", "#exit, USD", "sold by")
+    head = ("bought", "sold", "symbol", "#shares", "#entry, USD", "#exit, USD", "sold by")
     rows = [
         (minute(t.entry_time), minute(t.exit_time), t.symbol, t.qty, number(t.price), number(t.exit_price),
          t.exit_reason, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence))
@@ -75,8 +75,11 @@ def _closed_trades(closed: pd.DataFrame) -> str:
     return _table("Closed trades, newest first", (*head, "#P&L, USD", "#P&L, %", "#confidence"), rows)
 
 
-def _not_filled(counts: Mapping[str, int]) -> str:
-    return _note(f"{plural(sum(counts.values()), 'order')} not filled: {listed(counts)}.") if counts else ""
+def _about_performance(report: Report) -> Iterable[str]:
+    closed = len(report.with_status("CLOSED"))
+    yield _note(_PERFORMANCE if closed else "No trade has closed yet, so there is no performance to measure.")
+    if counts := report.not_filled():
+        yield _note(f"{plural(sum(counts.values()), 'order')} not filled: {listed(counts)}.")
 
 
 def _signals(report: Report) -> Iterable[str]:
@@ -91,16 +94,19 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         return
     levels = sorted({level for s in sessions for level in s.get("signals_at", ())}, reverse=True)
     head = ("session", "#bought", "#sold", "#P&L, USD", "#highest confidence", "#threshold", "#break-even")
-    head += (*(f"#signals at {level}" for level in levels), "#predictions", "#not predicted", "why nothing was bought")
     rows = [
         (s["day"], s["bought"], s["sold"], number(s["pnl"], sign="+"),
          *(number(s.get(name)) for name in ("highest_confidence", "threshold", "break_even")),
          *(s.get("signals_at", {}).get(level, NOTHING) for level in levels),
-         s.get("predicted", NOTHING), s.get("not_predicted", NOTHING), s["words"])
+         *(number(s.get(name), digits=0) for name in ("predicted", "not_predicted")))
         for s in reversed(sessions)
     ]  # fmt: skip
-    yield _table("Sessions, newest first", head, rows)
+    lower = (f"#signals at {level}" for level in levels)
+    yield _table("Sessions, newest first", (*head, *lower, "#predictions", "#not predicted"), rows)
     yield _note(_SESSIONS)
+    if silent := [(s["day"], s["words"]) for s in reversed(sessions) if s["words"]]:
+        yield "<h3>Why nothing was bought</h3>\n"
+        yield _facts(silent, "about")
 
 
 def _model(card: Mapping[str, Any]) -> Iterable[str]:
@@ -148,31 +154,34 @@ def _curve(equity: pd.DataFrame) -> str:
     if len(equity) < 2:
         return _note("Fewer than two minutes are in the books, too few for a curve.")
     usd, time = equity["equity"].to_numpy(), equity["time"]
+    if number(usd.min()) == number(usd.max()):
+        return _note(
+            f"Equity has stood at {number(usd[0])} USD in all {len(usd):,} minutes; there is no curve to draw."
+        )
     steps = _money_ticks(usd.min(), usd.max())
     low, high = steps[0], steps[-1]
     kept = _thinned(usd)
     x, y = kept / (len(usd) - 1) * 1000, (high - usd[kept]) / (high - low) * 1000
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     digits = 0 if steps[1] - steps[0] >= 1 else 2
-    grid = ""
+    grid, labels = "", ""
     for step in steps:
         at = 24 + (high - step) / (high - low) * CURVE_HEIGHT
         grid += f'<line class="grid" x1="0" x2="100%" y1="{at:.1f}" y2="{at:.1f}"></line>'
-        grid += f'<text x="0" y="{at - 4:.1f}">{step:,.{digits}f}</text>'
-    dates = ""
+        labels += f'<text x="0" y="{at - 4:.1f}">{step:,.{digits}f}</text>'
     for share, label in _date_ticks(time):
-        dates += f'<line class="grid" x1="{share}%" x2="{share}%" y1="24" y2="{CURVE_HEIGHT + 30}"></line>'
-        dates += f'<text x="{share}%" dx="3" y="{CURVE_HEIGHT + 40}">{label}</text>'
+        grid += f'<line class="grid" x1="{share}%" x2="{share}%" y1="24" y2="{CURVE_HEIGHT + 30}"></line>'
+        labels += f'<text x="{share}%" dx="3" y="{CURVE_HEIGHT + 40}">{label}</text>'
     words = (
         f"From {number(usd[0])} USD at {minute(time.iloc[0])} to {number(usd[-1])} USD at {minute(time.iloc[-1])}, "
         f"New York; lowest {number(usd.min())}, highest {number(usd.max())} USD. Nights are left out."
     )
     return (
         f'<svg role="img" aria-labelledby="curve-title curve-desc" width="100%" height="{CURVE_HEIGHT + 48}">'
-        f'<title id="curve-title">Equity of the account in USD</title><desc id="curve-desc">{words}</desc>{grid}{dates}'
+        f'<title id="curve-title">Equity of the account in USD</title><desc id="curve-desc">{words}</desc>{grid}'
         f'<svg y="24" width="100%" height="{CURVE_HEIGHT}" viewBox="0 0 1000 1000" preserveAspectRatio="none">'
-        f'<polyline class="curve" vector-effect="non-scaling-stroke" points="{points}"></polyline></svg></svg>\n'
-        f"{_note(words)}"
+        f'<polyline class="curve" vector-effect="non-scaling-stroke" points="{points}"></polyline></svg>{labels}'
+        f"</svg>\n{_note(words)}"
     )
 
 
@@ -187,11 +196,10 @@ def _thinned(values: np.ndarray) -> np.ndarray:
 
 def _money_ticks(low: float, high: float) -> list[float]:
     """Round numbers around low and high, MONEY_TICKS or a few more."""
-    span = max(high - low, 0.04)
-    unit = 10 ** math.floor(math.log10(span / MONEY_TICKS))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor * MONEY_TICKS >= span)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(i * step, 2) for i in range(first, max(last, first + 1) + 1)]
+    per_tick = max((high - low) / MONEY_TICKS, 0.01)
+    unit = 10 ** math.floor(math.log10(per_tick))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= per_tick)
+    return [round(i * step, 2) for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
 def _date_ticks(time: pd.Series) -> list[tuple[float, str]]:
@@ -226,9 +234,12 @@ def _facts(pairs: Iterable[tuple[str, str]], style: str = "figures") -> str:
 def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table that scrolls inside its box; a heading that begins with "#" is over numbers."""
     right = [' class="n"' if name.startswith("#") else "" for name in head]
-    columns = "".join(f'<th scope="col"{n}>{escape(name.lstrip("#"))}</th>' for name, n in zip(head, right, strict=True))
+    columns = "".join(
+        f'<th scope="col"{n}>{escape(name.lstrip("#"))}</th>' for name, n in zip(head, right, strict=True)
+    )
     body = "".join(
-        f"<tr>{''.join(f'<td{n}>{_cell(cell)}</td>' for cell, n in zip(row, right, strict=True))}</tr>\n" for row in rows
+        f"<tr>{''.join(f'<td{n}>{_cell(cell)}</td>' for cell, n in zip(row, right, strict=True))}</tr>\n"
+        for row in rows
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">\n<table>\n'
@@ -258,11 +269,12 @@ dl { margin: 1rem 0; } dt { font-size: .85rem; opacity: .75; } dd { margin: 0; o
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1rem; }
 .figures dd { font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 .about div { display: grid; grid-template-columns: 9rem 1fr; } .about dt { line-height: 1.8; }
+@media (max-width: 36rem) { .about div { display: block; margin-bottom: .5rem; } }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; } caption { position: absolute; clip-path: inset(50%); }
 th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { vertical-align: bottom; font-weight: 600; } td { white-space: nowrap; }
-td:last-child { white-space: normal; min-width: 6rem; }
+td:last-child { white-space: normal; min-width: 4rem; } th:first-child, td:first-child { padding-left: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
 svg text { font-size: 12px; fill: CanvasText; stroke: Canvas; stroke-width: 4px; paint-order: stroke; }
 .grid { stroke: var(--line); } .curve { fill: none; stroke: var(--ink); stroke-width: 2px; }

@@ -49,6 +49,7 @@ class ReplayPredictor:
         self._sessions = market_time(self._minutes).session
         self._symbols, self._close = table["symbol"].to_numpy(), table["close"].to_numpy()
         self._features = compute_features(table)[FEATURES].to_numpy()
+        self._symbol_count = len(feed.symbols(feed.end))
         self._page: dict[int, list[Prediction]] = {}
         self._page_of: tuple[str, datetime] | None = None
 
@@ -57,13 +58,17 @@ class ReplayPredictor:
         return self._model.at(now)
 
     def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]:
-        """As `MLPredictor.at_minute`; a symbol without a bar in the last minute is not in the list."""
+        """As `MLPredictor.at_minute`, but a symbol without a bar in the last minute is not in the list."""
         model = self.model(now)
         session = last_opened(now)
         if self._page_of != (model.stamp, session.open):
             self._page = self._predict_session(model, epoch_minute(session.open))
             self._page_of = (model.stamp, session.open)
-        return self._page.get(epoch_minute(now) - 1, [])
+        page = self._page.get(epoch_minute(now) - 1, [])
+        if len(symbols) == self._symbol_count:
+            return page
+        wanted = set(symbols)
+        return [prediction for prediction in page if prediction.symbol in wanted]
 
     def _predict_session(self, model: PublishedModel, open_minute: int) -> dict[int, list[Prediction]]:
         rows = np.flatnonzero(self._sessions == market_time(np.array([open_minute])).session[0])
@@ -100,7 +105,8 @@ def run_replay(
     """Trade `sessions` of the past as if they were today: the same trader, scheduler, books and broker rules as live.
 
     Before the first one a model is trained on what came before, unless one that may serve is there. `retrain`: daily,
-    weekly (after the week's last session) or never. Raises NoBars with fewer than MIN_HISTORY_SESSIONS before them.
+    weekly (after the week's last session) or never. Books that reach into `sessions` are continued.
+    Raises NoBars with fewer than MIN_HISTORY_SESSIONS before them, NoModel if none can be trained and nothing is held.
     """
     history = [session for session in feed.sessions() if session.open < sessions[0].open]
     if len(history) < MIN_HISTORY_SESSIONS:
@@ -130,13 +136,20 @@ def run_replay(
             return retrain == "daily" or (retrain == "weekly" and _ends_week(now))
 
         scheduler = MarketScheduler(settings, trader, nightly_training(settings, feed, wait=True, due=due), say)
+        done = trader.books.last_minute  # an earlier run may have ended here; the books are never traded twice
         task = bar.add_task("training a first model", total=len(sessions))
-        scheduler.tick(eve)
-        for session in sessions:
-            bar.update(task, description=f"session {session.day}")
-            scheduler.run(ReplayClock([session], settings.REBALANCE_TIME, settings.TRAIN_TIME))
-            bar.advance(task)
-        trader.flush()
+        try:
+            if not done:
+                scheduler.tick(eve)
+            if not trader.books.live_trades():
+                predictor.model(eve)
+            for session in sessions:
+                bar.update(task, description=f"session {session.day}")
+                clock = ReplayClock([session], settings.REBALANCE_TIME, settings.TRAIN_TIME)
+                scheduler.run(now for now in clock if epoch_minute(now) > done)
+                bar.advance(task)
+        finally:
+            trader.flush()
     return Replay(trader, scheduler.failures)
 
 

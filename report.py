@@ -3,8 +3,8 @@
 python report.py                     summary, page in data/report.html
 python report.py --out report.html   the page somewhere else
 
-It reads the books as they are on disk, while a trader runs too, and needs neither network nor model. --market only checks
-whose books they are; --bars, --symbols and --days change nothing. For your own plots:
+It reads the books as they are on disk, while a trader runs too, and needs neither network nor model. --market only
+checks whose books they are; --bars, --symbols and --days change nothing. For your own plots:
 
 >>> from config import load_settings
 >>> import report
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -35,7 +34,7 @@ from desk.journal import Event, read_events
 from desk.orders import Trade
 from desk.performance import summarise
 from durable import replace_file
-from figures import Report, listed, number, percent, why_nothing_was_bought
+from figures import Report, listed, number, percent, plural, session_lines
 from learning.model_store import ModelStore, NoModel
 from market.bars import NoBars
 from market.simulated_feed import BANNER
@@ -44,12 +43,12 @@ from sources import StateRefused
 from trader import local_time
 
 SHOWN_TRADES = SHOWN_SESSIONS = 10
-SHOWN_DUTIES = 3  # that did not end well
+SHOWN_TROUBLES = 3  # failed or missed duties
 
 
 def equity(settings: Settings) -> pd.DataFrame:
     """The account once a minute of every session: time (New York), equity (USD). Raises NoBars."""
-    return _equity(_books(_events(settings)))
+    return _equity(Books(local_time, _events(settings)))
 
 
 def trades(settings: Settings) -> pd.DataFrame:
@@ -57,12 +56,12 @@ def trades(settings: Settings) -> pd.DataFrame:
 
     Times are New York's, money is USD, `pnl_pct` a fraction; NaN and NaT where a trade has no exit yet.
     """
-    return _trades(_books(_events(settings)))
+    return _trades(Books(local_time, _events(settings)))
 
 
 def signals(settings: Settings) -> pd.DataFrame:
     """Every signal: symbol, price (USD), confidence, timestamp (New York), taken, reason. Raises NoBars."""
-    return _signals(_books(_events(settings)))
+    return _signals(Books(local_time, _events(settings)))
 
 
 def _events(settings: Settings) -> list[Event]:
@@ -71,10 +70,6 @@ def _events(settings: Settings) -> list[Event]:
     if not events:
         raise NoBars(f"there is nothing to report yet: {path} holds no journal. Run: python live_trader.py")
     return events
-
-
-def _books(events: Iterable[Event]) -> Books:
-    return Books(local_time, events)
 
 
 def _equity(books: Books) -> pd.DataFrame:
@@ -101,7 +96,7 @@ def _new_york(times: pd.Series) -> pd.Series:
 def read_report(settings: Settings) -> Report:
     """Everything a report shows, from what is on disk at this moment. Raises NoBars where there is no journal."""
     events = _events(settings)
-    books = _books(events)
+    books = Books(local_time, events)
     source = settings.MODELS_DIR / "source.json"
     origin = json.loads(source.read_text()) if source.exists() else {"market": "unknown", "feed": "unknown"}
     card, no_model = _card_in_use(settings)
@@ -112,12 +107,11 @@ def read_report(settings: Settings) -> Report:
         banner=BANNER if origin["market"] == "simulated" else None,
         card=card,
         no_model=no_model,
-        threshold=settings.MIN_CONFIDENCE,
         performance=summarise(list(books.trades.values()), settings.PAPER_CASH),
         equity=_equity(books),
         trades=_trades(books),
         signals=_signals(books),
-        sessions=_sessions(events, books),
+        sessions=session_lines(events, books),
         duties=[{name: event[name] for name in ("session", "duty", "outcome", "words")} for event in duties],
     )
 
@@ -128,20 +122,6 @@ def _card_in_use(settings: Settings) -> tuple[dict[str, Any] | None, str]:
         return store.card(store.current()), ""
     except NoModel as error:
         return None, str(error)
-
-
-def _sessions(events: Iterable[Event], books: Books) -> list[dict[str, Any]]:
-    ended = {event["day"]: event for event in events if event["kind"] == "session"}
-    bought = Counter(t.entry_time[:10] for t in books.trades.values() if t.qty)
-    closed = [t for t in books.trades.values() if t.status == "CLOSED"]
-    sessions = []
-    for day in sorted({time[:10] for time, _ in books.equity} | set(ended)):
-        earned = [t.pnl_amount or 0.0 for t in closed if (t.exit_time or "")[:10] == day]
-        missed = Counter(s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
-        words = "" if bought[day] else why_nothing_was_bought(ended.get(day), missed)
-        counts = {"day": day, "bought": bought[day], "sold": len(earned), "pnl": sum(earned), "words": words}
-        sessions.append(ended.get(day, {}) | counts)
-    return sessions
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------------
@@ -156,28 +136,130 @@ def _print(report: Report, console: Console) -> None:
     if report.banner:
         console.print(Panel(Text(report.banner), title="SIMULATED MARKET", style="bold"))
     console.print(_pairs(report.about()))
-    figures = report.figures()
-    grid = Table(box=None, show_header=False, pad_edge=False)
-    for left, right in zip(figures[::2], figures[1::2], strict=True):
-        grid.add_row(left[0], Text(left[1], justify="right"), " ", right[0], Text(right[1], justify="right"))
     _heading(console, "performance")
+    figures, grid = report.figures(), Table(box=None, show_header=False, pad_edge=False)
+    for (name, value), (other, its) in zip(figures[::2], figures[1::2], strict=True):
+        grid.add_row(name, Text(value, justify="right"), "", other, Text(its, justify="right"))
     console.print(grid)
     _print_trades(report, console)
     _heading(console, "signals")
-    console.print(report.signals_in_words(), markup=False)
+    console.print(Text(report.signals_in_words()))
     if not_taken := report.not_taken():
-        console.print(f"not taken: {listed(not_taken)}", markup=False)
-    silent = [(s["day"], s["words"]) for s in report.sessions if s["words"]]
-    if silent:
-        _heading(console, f"sessions without a purchase: {len(silent)} of {len(report.sessions)}")
-        if len(silent) > SHOWN_SESSIONS:
-            console.print(f"the last {SHOWN_SESSIONS}; the page has all")
-        console.print(_pairs(silent[-SHOWN_SESSIONS:]))
+        console.print(Text(f"not taken: {listed(not_taken)}"))
+    _print_sessions([(s["day"], s["words"]) for s in report.sessions if s["words"]], console)
     _heading(console, "duties")
-    outcomes = report.outcomes()
-    console.print("; ".join(f"{duty}: {listed_by_outcome(count)}" for duty, count in outcomes.items()) or "none was due")
+    outcomes = {
+        duty: ", ".join(f"{n} {what}" for what, n in counts.items()) for duty, counts in report.outcomes().items()
+    }
+    console.print(_pairs(outcomes.items()) if outcomes else "none was due yet")
+    for duty in [d for d in report.duties if d["outcome"] in ("failed", "missed")][-SHOWN_TROUBLES:]:
+        console.print(Text(f"{duty['duty']} of {duty['session']} {duty['outcome']}: {duty['words']}"))
 
 
 def _print_trades(report: Report, console: Console) -> None:
     closed, held = report.with_status("CLOSED"), report.with_status("OPEN")
-    _heading(console, f"closed trades, the last {SHOWN_TRADES} of {len(closed)}" if len(closed) > SHOWN_TRADES else "closed trades")
+    last = f", the last {SHOWN_TRADES} of {len(closed)}" if len(closed) > SHOWN_TRADES else ""
+    _heading(console, f"closed trades{last} (times New York, prices and P&L USD)")
+    rows = [
+        (f"{t.entry_time:%m-%d %H:%M}", t.symbol, f"{t.qty}", number(t.price), number(t.exit_price), t.exit_reason,
+         number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence))
+        for t in closed.tail(SHOWN_TRADES).itertuples()
+    ]  # fmt: skip
+    head = ("bought", "symbol", "#qty", "#entry", "#exit", "sold by", "#P&L", "#P&L %", "#conf.")
+    console.print(_table(head, rows) if rows else "none yet")
+    if not_filled := report.not_filled():
+        console.print(Text(f"orders not filled: {listed(not_filled)}"))
+    _heading(console, "open positions")
+    rows = [
+        (f"{t.entry_time:%m-%d %H:%M}", t.symbol, f"{t.qty}",
+         *map(number, (t.price, t.stop_loss, t.take_profit, t.confidence)))
+        for t in held.itertuples()
+    ]  # fmt: skip
+    console.print(
+        _table(("bought", "symbol", "#qty", "#entry", "#stop", "#target", "#conf."), rows) if rows else "none"
+    )
+
+
+def _print_sessions(silent: Sequence[tuple[str, str]], console: Console) -> None:
+    if silent:
+        last = f", the last {SHOWN_SESSIONS}" if len(silent) > SHOWN_SESSIONS else ""
+        _heading(console, f"{plural(len(silent), 'session')} without a purchase{last}")
+        console.print(_pairs(silent[-SHOWN_SESSIONS:]))
+
+
+def _heading(console: Console, words: str) -> None:
+    console.print()
+    console.print(Text(words, style="bold"))
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    for name, words in pairs:
+        grid.add_row(Text(name), Text(words))
+    return grid
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name in head:
+        table.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+# --- page and door ---------------------------------------------------------------------------------------------------
+
+
+def write_page(settings: Settings, path: Path) -> Path:
+    """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written."""
+    return _write(read_report(settings), path)
+
+
+def _write(report: Report, path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, html_page(report))
+    except OSError as error:
+        raise command.UsageError(f"--out {path} cannot be written ({error.strerror}); name another file") from error
+    return path
+
+
+def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    report = read_report(settings)
+    if arguments.market not in (None, "auto", report.market):
+        raise StateRefused(
+            f"{settings.MODELS_DIR} holds the books of market {report.market}, not of {arguments.market}. "
+            "Leave --market away, or name other folders: MODELS_DIR=... DATA_DIR=... python report.py"
+        )
+    _print(report, console)
+    page = _write(report, arguments.out or settings.DATA_DIR / "report.html")
+    console.print(f"\npage: {page} (open it in a browser)", soft_wrap=True, markup=False)
+    return 0, _summary(report) | {"page": str(page)}
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    card, last = report.card, report.equity.tail(1)
+    return {
+        "market": report.market,
+        "feed": report.feed,
+        "model": {name: card[name] for name in ("stamp", "proven", "reason")} if card else None,
+        "first": report.equity["time"].min().isoformat() if len(last) else None,
+        "last": report.equity["time"].max().isoformat() if len(last) else None,
+        "equity": float(last["equity"].iloc[0]) if len(last) else None,
+        **report.performance,
+        "signals": len(report.signals),
+        "signals_not_taken": report.not_taken(),
+        "sessions": report.sessions,
+        "duties": report.outcomes(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = command.parser("report.py", __doc__)
+    parser.add_argument("--out", type=Path, metavar="PATH", help="the page's file (default: report.html in DATA_DIR)")
+    return command.run("report", _body, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

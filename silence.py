@@ -73,7 +73,7 @@ class SessionTally:
         lower = ", ".join(f"{count} at {level:.2f}" for level, count in self.reached.items() if level < threshold)
         return [
             summary,
-            f"  No buy signals generated: highest confidence {self.highest:.2f} ({self.highest_symbol} at "
+            f"  No buy signals generated: highest confidence {self.highest:.3f} ({self.highest_symbol} at "
             f"{self.highest_time}), threshold {threshold:.2f}"
             + (f", break-even {break_even:.2f}" if break_even is not None else "")
             + (f"; signals there would have been: {lower}" if lower else ""),

@@ -99,8 +99,7 @@ class LiveTrader:
         """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
         secure_view(self._view_path, self.books, new_york(now).strftime("%Y%m%d_%H%M%S"))
         self.reconcile(now)
-        last = max([self.books.last_minute, *(trade.entry_minute for trade in self.books.live_trades().values())])
-        self._seen_minute = last - 1 if last else epoch_minute(now) - 2
+        self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self._write_view()
 
     def reconcile(self, now: datetime) -> None:
@@ -130,9 +129,9 @@ class LiveTrader:
             if symbol in self.books.live_trades() and (reason := beyond_levels(position)) is not None
         }
         self._record("plan", close=plan)
-        held = len(self.books.live_trades())
-        planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
-        self._say(f"rebalance: {held} positions, to be closed at the open: {planned}")
+        if held := len(self.books.live_trades()):
+            planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
+            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  rebalance: {held} held, to be sold at the open: {planned}")
 
     # --- the trading minute ------------------------------------------------------------------------------------------
 
@@ -187,8 +186,8 @@ class LiveTrader:
                 self._model_id = ""
             return None
         if model.stamp != self._model_id:
-            proof = "proven" if model.card["proven"] else f"unproven ({model.card['reason']})"
-            self._say(f"model {model.stamp} is in use: {proof}")
+            proof = "proven" if model.card["proven"] else "unproven"
+            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  model {model.stamp} is in use ({proof})")
             self._record("model", model_id=model.stamp, minute=epoch_minute(now))
             self._model_id = model.stamp
         return model

@@ -387,48 +387,53 @@ moves = st.floats(0.0, 0.08)
 
 @dataclass(frozen=True)
 class Minute:
-    """What happens in one minute: orders at its start, then its bars; reloaded from file after it or not."""
+    """What happens in one minute: it is skipped (only bars), or settled, ordered in, and restarted after or not."""
 
-    buys: tuple[tuple[str, int, int | None], ...]  # symbol, shares, good for minutes
-    sells: tuple[str, ...]
-    bars: tuple[tuple[str, float, float, float, float], ...]  # symbol, open, rise, fall, close between them
-    reload: bool
+    skipped: bool
+    buys: list[tuple[str, int, int | None]]  # symbol, shares, good for minutes
+    sells: set[str]
+    restart: bool
+    bars: list[tuple[str, float, float, float, float]]  # symbol, open, rise, fall, close between them
 
 
+symbols = st.sampled_from(SYMBOLS)
+patience = st.none() | st.integers(1, 4)
+quotes = st.tuples(symbols, prices, moves, moves, st.floats(0.0, 1.0))
 wild_minutes = st.builds(
     Minute,
-    st.lists(st.tuples(st.sampled_from(SYMBOLS), st.integers(1, 60), st.none() | st.integers(1, 4)), max_size=2).map(
-        tuple
-    ),
-    st.lists(st.sampled_from(SYMBOLS), max_size=2).map(tuple),
-    st.lists(
-        st.tuples(st.sampled_from(SYMBOLS), prices, moves, moves, st.floats(0.0, 1.0)),
-        max_size=3,
-        unique_by=lambda quote: quote[0],
-    ).map(tuple),
-    st.booleans(),
+    skipped=st.sampled_from([False, False, True]),
+    buys=st.lists(st.tuples(symbols, st.integers(1, 60), patience), max_size=2),
+    sells=st.sets(symbols, max_size=2),
+    restart=st.booleans(),
+    bars=st.lists(quotes, max_size=3, unique_by=lambda quote: quote[0]),
 )
 
+QUIET = Minute(skipped=False, buys=[], sells=set(), restart=False, bars=[])
 
-def play(minutes: Sequence[Minute], path: Path, *, reloads: bool) -> tuple[PaperBroker, list[Order], list[Execution]]:
+
+def play(minutes: Sequence[Minute], path: Path, *, restarts: bool) -> tuple[PaperBroker, list[Order], list[Execution]]:
     """The broker at the end, all orders submitted, all news; the account is looked at after every minute."""
-    broker, orders, news, serial = PaperBroker(path, CASH, COST), [], [], count()
-    for minute, what in enumerate(minutes, start=100):
-        for symbol, qty, patience in what.buys:
-            expires = None if patience is None else minute + patience
-            orders.append(buy(minute, qty, 100.0, symbol, expires, f"{symbol}-{minute}-{next(serial)}"))
-            broker.submit(orders[-1])
-        for symbol in sorted(set(what.sells) & set(broker.positions())):
-            orders.append(replace(sell(minute, symbol=symbol), qty=broker.positions()[symbol].qty))
-            broker.submit(orders[-1])
-        bars = [
-            bar(minute, o, o * (1 + up), o * (1 - down), o * (1 - down) + where * o * (up + down), symbol)
-            for symbol, o, up, down, where in sorted(what.bars)
-        ]
-        news += broker.settle(minute + 1, bars)
-        if reloads and what.reload:
-            broker = PaperBroker(path, 0.0, COST)
-        assert_accounts_agree(broker, news)
+    broker, serial = PaperBroker(path, CASH, COST), count()
+    orders: list[Order] = []
+    news: list[Execution] = []
+    bars: list[Bar] = []
+    for minute, what in enumerate([*minutes, QUIET], start=100):
+        if not what.skipped:
+            news += broker.settle(minute, bars)
+            bars = []
+            for symbol, qty, patience in what.buys:
+                expires = None if patience is None else minute + patience
+                orders.append(buy(minute, qty, 100.0, symbol, expires, f"{symbol}-{minute}-{next(serial)}"))
+            for symbol in sorted(what.sells & set(broker.positions())):
+                orders.append(sell(minute, symbol=symbol, qty=broker.positions()[symbol].qty))
+            for order in orders:
+                broker.submit(order)  # all of them again: the same id is one order
+            if restarts and what.restart and path.exists():
+                broker = PaperBroker(path, 0.0, COST)
+            assert_accounts_agree(broker, news)
+        for symbol, open_, rise, fall, where in sorted(what.bars):
+            high, low = open_ * (1 + rise), open_ * (1 - fall)
+            bars.append(bar(minute, open_, high, low, low + where * (high - low), symbol))
     return broker, orders, news
 
 
@@ -458,8 +463,8 @@ def assert_accounts_agree(broker: PaperBroker, news: Sequence[Execution]) -> Non
 @settings(max_examples=150)
 def test_no_dollar_is_made_or_lost_and_every_order_ends_once_whatever_happens(minutes: list[Minute]) -> None:
     with TemporaryDirectory() as folder:
-        broker, orders, news = play(minutes, Path(folder, "restarted.json"), reloads=True)
-        unbroken, _, the_same = play(minutes, Path(folder, "unbroken.json"), reloads=False)
+        broker, orders, news = play(minutes, Path(folder, "restarted.json"), restarts=True)
+        unbroken, _, the_same = play(minutes, Path(folder, "unbroken.json"), restarts=False)
     assert len({e.id for e in news}) == len(news)
     ended = Counter(e.order_id for e in news)
     working = Counter(order.id for order in broker.working_orders())

@@ -1,0 +1,139 @@
+"""What trades earned, against sums done by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from desk.orders import Status, Trade
+from desk.performance import summarise
+
+MONDAY, TUESDAY = "2026-03-02T15:30:00-05:00", "2026-03-03T10:00:00-05:00"
+START = 1000.0
+
+
+def trade(
+    amount: float | None = None, fraction: float | None = None, exit_time: str = MONDAY, status: Status = "CLOSED"
+) -> Trade:
+    return Trade(
+        id=f"{exit_time}-{amount}-{status}",
+        symbol="NVDA",
+        side="BUY",
+        qty=5,
+        price=100.0,
+        confidence=0.7,
+        entry_time="2026-03-02T09:31:00-05:00",
+        stop_loss=98.0,
+        take_profit=104.0,
+        status=status,
+        model_id="20260301_200000",
+        market="simulated",
+        qty_ordered=5,
+        entry_minute=1,
+        exit_time=exit_time if status == "CLOSED" else None,
+        pnl_pct=fraction,
+        pnl_amount=amount,
+    )
+
+
+THREE = [
+    trade(100.0, 0.05, MONDAY.replace("15:30", "10:00")),
+    trade(-50.0, -0.02, MONDAY),
+    trade(30.0, 0.01, TUESDAY),
+]
+
+
+def test_three_trades_summed_by_hand() -> None:
+    summary = summarise(THREE, START)
+    assert summary["closed_trades"] == 3
+    assert summary["win_rate"] == pytest.approx(2 / 3)
+    assert summary["total_pnl"] == 80.0
+    assert summary["average_win"] == pytest.approx(0.03)
+    assert summary["average_loss"] == pytest.approx(-0.02)
+    assert summary["profit_factor"] == pytest.approx(130 / 50)
+    assert summary["max_drawdown"] == pytest.approx(50 / 1100)  # 1,000 -> 1,100 -> 1,050 -> 1,080
+    # days earned 50 and 30: mean 40, sample deviation sqrt(200)
+    assert summary["sharpe"] == pytest.approx(40 / math.sqrt(200) * math.sqrt(252))
+
+
+def test_no_trades_are_zeros_and_all_of_them_finite_numbers() -> None:
+    summary = summarise([], START)
+    assert {
+        "win_rate", "total_pnl", "closed_trades", "open_trades", "average_win", "average_loss", "profit_factor",
+        "max_drawdown",
+    } <= set(summary)  # fmt: skip
+    assert set(summary.values()) == {0}
+    assert all(isinstance(value, (int, float)) and math.isfinite(value) for value in summary.values())
+
+
+def test_only_closed_trades_earn_and_the_others_are_counted() -> None:
+    others: list[Status] = ["OPEN", "OPEN", "PENDING", "REJECTED", "CANCELLED"]
+    summary = summarise([*THREE, *(trade(status=status) for status in others)], START)
+    assert (summary["closed_trades"], summary["open_trades"], summary["pending_trades"]) == (3, 2, 1)
+    alone = summarise(THREE, START)
+    assert {name for name in summary if summary[name] != alone[name]} == {"open_trades", "pending_trades"}
+
+
+def test_only_wins_lose_nothing() -> None:
+    summary = summarise([trade(10.0, 0.01), trade(20.0, 0.03, TUESDAY)], START)
+    assert summary["win_rate"] == 1.0
+    assert summary["average_win"] == pytest.approx(0.02)
+    assert summary["average_loss"] == summary["profit_factor"] == summary["max_drawdown"] == 0.0
+    assert summary["sharpe"] > 0
+
+
+def test_only_losses_win_nothing() -> None:
+    summary = summarise([trade(-10.0, -0.01), trade(-20.0, -0.03, TUESDAY)], START)
+    assert summary["win_rate"] == summary["average_win"] == summary["profit_factor"] == 0.0
+    assert summary["average_loss"] == pytest.approx(-0.02)
+    assert summary["total_pnl"] == -30.0
+    assert summary["max_drawdown"] == pytest.approx(0.03)
+    assert summary["sharpe"] < 0
+
+
+def test_a_trade_that_came_out_even_is_no_win() -> None:
+    summary = summarise([trade(0.0, 0.0), trade(10.0, 0.02, TUESDAY)], START)
+    assert summary["win_rate"] == 0.5
+    assert summary["average_loss"] == 0.0
+    assert summary["profit_factor"] == 0.0
+
+
+def test_a_drawdown_is_measured_from_the_highest_peak_before_it_and_heals() -> None:
+    amounts = [100.0, -110.0, 60.0, -60.0, 500.0, -30.0]
+    trades = [trade(amount, 0.0, f"2026-03-{day:02}T10:00:00-05:00") for day, amount in enumerate(amounts, start=2)]
+    assert summarise(trades, START)["max_drawdown"] == pytest.approx(110 / 1100)
+    assert summarise(trades[:1], START)["max_drawdown"] == 0.0
+
+
+def test_one_day_has_no_sharpe() -> None:
+    assert summarise(THREE[:2], START)["sharpe"] == 0.0
+
+
+def test_days_that_all_earned_the_same_have_no_sharpe() -> None:
+    assert summarise([trade(10.0, 0.01), trade(10.0, 0.01, TUESDAY)], START)["sharpe"] == 0.0
+
+
+def test_the_order_in_which_trades_are_handed_in_does_not_matter() -> None:
+    summaries = [summarise(order, START) for order in permutations([*THREE, trade(-20.0, -0.01, TUESDAY)])]
+    assert all(summary == summaries[0] for summary in summaries)
+
+
+cents = st.integers(-50_000, 50_000).map(lambda amount: amount / 100)
+closed_trades = st.builds(
+    lambda amount, day: trade(amount, amount / 500, f"2026-03-{day:02}T10:00:00-05:00"), cents, st.integers(2, 31)
+)
+
+
+@given(st.lists(closed_trades, max_size=30))
+def test_every_number_is_finite_and_within_sense(trades: list[Trade]) -> None:
+    summary = summarise(trades, 100_000.0)
+    assert all(math.isfinite(value) for value in summary.values())
+    assert summary["total_pnl"] == pytest.approx(sum(t.pnl_amount or 0.0 for t in trades), abs=1e-3)
+    assert 0.0 <= summary["win_rate"] <= 1.0
+    assert summary["average_loss"] <= 0.0 <= summary["average_win"]
+    assert 0.0 <= summary["max_drawdown"] < 1.0
+    assert summary["profit_factor"] >= 0.0

@@ -1,0 +1,196 @@
+"""The log of predictions: whole lines from any number of processes, readable whatever a crash cut off."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learning.prediction_log import KEPT_PLAIN, PredictionLog
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = "20260301_200000"
+WRITER = (
+    "import sys; from pathlib import Path; from learning.prediction_log import PredictionLog\n"
+    "log, name = PredictionLog(Path(sys.argv[1])), sys.argv[2]\n"
+    "sys.stdin.readline()\n"
+    "for i in range(200):\n"
+    "    for _ in range(3): log.add(name, f'2026-03-02T09:31:00.{i:06}-05:00', 100.0 + i, 0.5, 0.65, 'm' * 200)\n"
+    "    log.write()"
+)
+
+
+def at(day: date | str, time: str = "10:30:00") -> str:
+    return f"{day}T{time}-05:00"
+
+
+def add(log: PredictionLog, symbol: str = "NVDA", timestamp: str = at("2026-03-02"), price: float = 150.5) -> None:
+    log.add(symbol, timestamp, price, 0.71, 0.65, MODEL)
+
+
+def prices(log: PredictionLog, symbol: str = "NVDA") -> list[float]:
+    return [prediction["price"] for prediction in log.read(symbol)]
+
+
+def written(folder: Path, prices: list[float]) -> Path:
+    """The file of a day with these predictions of NVDA."""
+    log = PredictionLog(folder)
+    for price in prices:
+        add(log, price=price)
+    log.write()
+    return folder / "2026-03-02.jsonl"
+
+
+# --- round trip -----------------------------------------------------------------------------------------------------
+
+
+def test_a_prediction_comes_back_with_its_documented_fields_also_in_another_log(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path / "predictions")
+    log.add("AAPL", "2026-02-13T10:30:00-05:00", 0.1 + 0.2, 0.78, 0.65, MODEL)
+    log.add("AAPL", "2026-02-13T10:31:00-05:00", 150.0, 0.649, 0.65, MODEL)
+    log.write()
+    first: dict[str, Any] = {
+        "symbol": "AAPL",
+        "timestamp": "2026-02-13T10:30:00-05:00",
+        "signal": 1,
+        "confidence": 0.78,
+        "price": 0.1 + 0.2,
+        "recommendation": "BUY",
+        "meets_threshold": True,
+        "model_id": MODEL,
+    }
+    hold = {"signal": 0, "recommendation": "HOLD", "meets_threshold": False}
+    second = {**first, "timestamp": "2026-02-13T10:31:00-05:00", "price": 150.0, "confidence": 0.649, **hold}
+    assert list(PredictionLog(tmp_path / "predictions").read("AAPL")) == [first, second]
+
+
+def test_confidence_at_the_threshold_is_a_buy(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.add("AAPL", at("2026-03-02"), 1.0, 0.65, 0.65, MODEL)
+    log.write()
+    assert [p["meets_threshold"] for p in log.read("AAPL")] == [True]
+
+
+def test_nothing_is_written_before_write_and_nothing_twice(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path / "predictions")
+    log.write()
+    assert not (tmp_path / "predictions").exists()
+    add(log)
+    assert prices(log) == []
+    log.write()
+    log.write()
+    assert prices(log) == [150.5]
+
+
+def test_each_new_york_day_has_its_file_and_days_are_read_oldest_first(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    for day, price in (("2026-03-02", 1.0), ("2026-03-03", 2.0), ("2026-03-03", 3.0), ("2026-02-27", 0.5)):
+        add(log, timestamp=at(day, "23:30:00"), price=price)
+    log.write()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2026-02-27.jsonl", "2026-03-02.jsonl", "2026-03-03.jsonl"]
+    assert prices(log) == [0.5, 1.0, 2.0, 3.0]
+
+
+def test_a_symbol_that_begins_another_is_not_confused_with_it(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    for price, symbol in enumerate(("A", "AA", "AAL", "BRK.B", "BRK"), start=1):
+        add(log, symbol, price=float(price))
+    log.write()
+    assert [prices(log, symbol) for symbol in ("A", "AA", "AAL", "BRK.B", "BRK")] == [[1.0], [2.0], [3.0], [4.0], [5.0]]
+    assert prices(log, "B") == prices(log, "") == []
+
+
+def test_no_folder_is_no_history(tmp_path: Path) -> None:
+    assert prices(PredictionLog(tmp_path / "predictions")) == []
+
+
+# --- several writers ------------------------------------------------------------------------------------------------
+
+
+def test_two_logs_of_one_folder_add_to_each_other(tmp_path: Path) -> None:
+    one, other = PredictionLog(tmp_path), PredictionLog(tmp_path)
+    for price in range(10):
+        add(one if price % 2 else other, price=float(price))
+        one.write()
+        other.write()
+    assert prices(one) == prices(other) == [float(price) for price in range(10)]
+
+
+def test_several_processes_append_whole_lines(tmp_path: Path) -> None:
+    names = ["AAA", "BBB", "CCC"]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name], cwd=ROOT, stdin=subprocess.PIPE)
+        for name in names
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.close()
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    lines = (tmp_path / "2026-03-02.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in lines]) == 3 * 200 * 3
+    expected = [100.0 + i for i in range(200) for _ in range(3)]
+    assert all(prices(PredictionLog(tmp_path), name) == expected for name in names)
+
+
+# --- after a crash, and later ---------------------------------------------------------------------------------------
+
+
+def test_a_last_line_cut_at_any_byte_is_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path, [1.0, 2.0, 3.0])
+    whole = path.read_bytes()
+    start = whole.rindex(b"\n", 0, -1) + 1
+    for end in range(start, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        assert prices(PredictionLog(tmp_path)) == [1.0, 2.0]
+    path.write_bytes(whole[:-1])
+    assert prices(PredictionLog(tmp_path)) == [1.0, 2.0, 3.0]
+
+
+def test_old_days_are_compressed_and_stay_readable_in_order(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    days = [date(2026, 1, 5) + timedelta(days=i) for i in range(KEPT_PLAIN + 3)]
+    for number, day in enumerate(days):
+        add(log, timestamp=at(day), price=float(number + 1))
+    log.write()
+    plain = (tmp_path / f"{days[0]}.jsonl").read_bytes()
+    before = list(log.read("NVDA"))
+    log.compress_old()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *(f"{day}.jsonl.gz" for day in days[:3]),
+        *(f"{day}.jsonl" for day in days[3:]),
+    ]
+    assert gzip.decompress((tmp_path / f"{days[0]}.jsonl.gz").read_bytes()) == plain
+    assert list(log.read("NVDA")) == before
+    log.compress_old()
+    assert list(PredictionLog(tmp_path).read("NVDA")) == before
+
+
+def test_the_newest_days_stay_plain(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    for i in range(KEPT_PLAIN):
+        add(log, timestamp=at(date(2026, 1, 5) + timedelta(days=i)))
+    log.write()
+    log.compress_old()
+    assert {p.suffix for p in tmp_path.iterdir()} == {".jsonl"}
+
+
+def test_a_day_that_could_not_be_compressed_is_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = PredictionLog(tmp_path)
+    for i in range(KEPT_PLAIN + 1):
+        add(log, timestamp=at(date(2026, 1, 5) + timedelta(days=i)), price=float(i + 1))
+    log.write()
+
+    def full(source: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        log.compress_old()
+    assert prices(log) == [float(i + 1) for i in range(KEPT_PLAIN + 1)]

@@ -1,0 +1,550 @@
+"""The report says what the books say: to the cent, safely, and in words where there is nothing to count."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from trading import settings_in
+
+import report
+from config import Settings
+from desk.journal import Journal
+from desk.orders import Execution
+from market.bars import NoBars
+from market.hours import epoch_minute
+from market.simulated_feed import BANNER
+from trader import LiveTrader, local_time
+
+Events = list[dict[str, Any]]
+DAY = "2026-03-02"
+HOSTILE = """<script>alert("1")</script>&'[bold]"""
+CARD = {
+    "stamp": "20260227_200000",
+    "model_type": "random_forest",
+    "symbols": ["AAPL"],
+    "train_start": "2026-01-29T14:30:00+00:00",
+    "train_end": "2026-02-27T21:00:00+00:00",
+    "rows": 93_637,
+    "independent_rows": 426,
+    "features": ["rsi_14", "atr_14", "bar_range"],
+    "proven": False,
+    "reason": "too few signals: 7",
+    "scores": {
+        "auc": 0.6176, "accuracy": 0.58, "precision": None, "recall": 0.1, "brier": 0.25, "ece": 0.06, "signals": 0,
+        "net_return_per_signal": None,
+    },
+    "baseline": {"share_profitable": 0.42, "always_buy_net_return": -0.0004, "break_even_confidence": 0.43},
+    "importances": [
+        {"feature": "rsi_14", "permutation": 0.03, "impurity": None},
+        {"feature": "atr_14", "permutation": -0.01, "impurity": None},
+        {"feature": "bar_range", "permutation": None, "impurity": None},
+    ],
+    "calibration": {"table": [{"rows": 412, "confidence": 0.65, "profitable": 0.5801}]},
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tables by caption, its text, its tags."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self._rows: list[list[str]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._rows = []
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.words.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self._rows[-1][-1] += data
+        elif self.open and self.open[-1] == "caption":
+            self.tables[data] = self._rows
+
+
+class BooksOnDisk:
+    """A models folder with what a trader leaves there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.belong_to("recorded")
+
+    def write(self, *stories: Events) -> None:
+        with Journal(self.settings.MODELS_DIR / "journal.jsonl", "stamp") as journal:
+            for event in (event for story in stories for event in story):
+                journal.append(**event)
+
+    def belong_to(self, market: str) -> None:
+        self._put("source.json", {"market": market, "feed": market})
+
+    def serve(self, card: dict[str, Any]) -> None:
+        self._put(f"card_{card['stamp']}.json", card)
+        self._put("current.json", {"stamp": card["stamp"]})
+
+    def html(self) -> str:
+        return report.write_page(self.settings, self.settings.DATA_DIR / "report.html").read_text()
+
+    def page(self) -> Page:
+        return Page(self.html())
+
+    def terminal(self, width: int = 200) -> str:
+        output = StringIO()
+        report.show(self.settings, Console(file=output, width=width))
+        return output.getvalue()
+
+    def _put(self, name: str, content: dict[str, Any]) -> None:
+        self.settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
+        (self.settings.MODELS_DIR / name).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> BooksOnDisk:
+    return BooksOnDisk(settings_in(tmp_path))
+
+
+def at(hhmm: str, day: str = DAY) -> int:
+    return epoch_minute(pd.Timestamp(f"{day} {hhmm}", tz="America/New_York"))
+
+
+def signal(symbol: str, hhmm: str, reason: str = "bought", day: str = DAY) -> Events:
+    event = {"kind": "signal", "symbol": symbol, "price": 100.0, "confidence": 0.7, "reason": reason}
+    return [event | {"timestamp": local_time(at(hhmm, day)), "taken": reason == "bought"}]
+
+
+def execution(symbol: str, side: str, hhmm: str, qty: int, price: float, reason: str, day: str = DAY) -> Events:
+    kind = "fill" if reason in ("entry", "stop", "target", "time") else "cancelled"
+    name = f"{day}-{symbol}-{side}-{hhmm}"
+    levels = (price * 0.98, price * 1.04) if side == "BUY" else (None, None)
+    done = Execution(f"{name}/{kind}", kind, name, symbol, side, qty, price, at(hhmm, day), reason, *levels)
+    return [{"kind": "execution", "execution": asdict(done)}]
+
+
+def ordered(symbol: str, hhmm: str, qty: int, price: float, day: str = DAY) -> Events:
+    order = {"order_id": f"{day}-{symbol}-{hhmm}", "symbol": symbol, "qty": qty, "price": price, "confidence": 0.7}
+    order |= {"minute": at(hhmm, day), "stop_loss": 0.02, "take_profit": 0.04}
+    return [
+        {"kind": "intent", "model_id": CARD["stamp"], "market": "recorded", **order},
+        *signal(symbol, hhmm, day=day),
+    ]
+
+
+def bought(symbol: str, hhmm: str, qty: int, price: float, day: str = DAY) -> Events:
+    return ordered(symbol, hhmm, qty, price, day) + execution(symbol, "BUY", hhmm, qty, price, "entry", day)
+
+
+def sold(symbol: str, hhmm: str, qty: int, price: float, reason: str = "target", day: str = DAY) -> Events:
+    return execution(symbol, "SELL", hhmm, qty, price, reason, day)
+
+
+def minutes(*equity: float, first: str = "09:30", day: str = DAY) -> Events:
+    start = at(first, day)
+    return [{"kind": "minute", "minute": start + i, "equity": usd, "cash": usd} for i, usd in enumerate(equity)]
+
+
+def ended(day: str = DAY, **changes: object) -> Events:
+    event = {"kind": "session", "day": day, "predicted": 390, "not_predicted": 2, "threshold": 0.65}
+    event |= {"highest_confidence": 0.61, "highest_symbol": "AAPL", "highest_time": "13:13", "break_even": 0.43}
+    return [event | {"signals_at": {"0.60": 3, "0.55": 8, "0.50": 20}} | changes]
+
+
+def duty(outcome: str, words: str, name: str = "train") -> Events:
+    return [{"kind": "duty", "duty": name, "session": DAY, "outcome": outcome, "words": words}]
+
+
+A_DAY = (
+    minutes(100_000.0, 100_001.5, 99_998.25),
+    bought("AAPL", "10:00", 5, 250.01) + sold("AAPL", "11:00", 5, 260.0133),
+    bought("NVDA", "10:05", 3, 180.504) + sold("NVDA", "12:00", 3, 176.9, "stop"),
+    bought("MSFT", "10:06", 1, 400.0) + sold("MSFT", "13:00", 1, 400.0, "time"),
+    bought("TSLA", "14:00", 2, 301.25),
+    ordered("META", "15:58", 4, 700.0) + execution("META", "BUY", "15:59", 4, 0.0, "expired"),
+    ended(highest_confidence=0.7),
+    duty("done", "20260302_200000 serves from now on"),
+)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_closed_trade_stands_in_the_page_as_in_the_books_to_the_cent(books: BooksOnDisk) -> None:
+    books.write(*A_DAY)
+    rows = books.page().tables["Closed trades, newest first"]
+    assert rows[0][4:9] == ["entry, USD", "exit, USD", "sold by", "P&L, USD", "P&L, %"]
+    assert [row[0:1] + row[2:] for row in rows[1:]] == [
+        ["2026-03-02 10:06", "MSFT", "1", "400.00", "400.00", "time", "+0.00", "+0.00%", "0.70"],
+        ["2026-03-02 10:05", "NVDA", "3", "180.50", "176.90", "stop", "-10.81", "-2.00%", "0.70"],
+        ["2026-03-02 10:00", "AAPL", "5", "250.01", "260.01", "target", "+50.02", "+4.00%", "0.70"],
+    ]
+
+
+def test_page_terminal_and_summary_agree_on_performance(books: BooksOnDisk) -> None:
+    books.write(*A_DAY)
+    summary = LiveTrader(books.settings).get_performance_summary()
+    for words in (books.page().text, " ".join(books.terminal().split())):
+        assert f"total P&L {summary['total_pnl']:+.2f} USD" in words
+        assert "total P&L +39.20 USD" in words
+        assert "closed trades 3" in words
+        assert "win rate 33.33%" in words
+        assert "average win +4.00%" in words
+        assert "average loss -1.00%" in words
+        assert "profit factor 4.63" in words
+        assert "max drawdown 0.01%" in words
+        assert "equity 99,998.25 USD" in words
+
+
+def test_a_profit_factor_needs_a_loss(books: BooksOnDisk) -> None:
+    books.write(bought("AAPL", "10:00", 5, 250.0), sold("AAPL", "11:00", 5, 260.0))
+    assert "profit factor - " in books.page().text
+    assert "average loss - " in books.page().text
+    assert "average win +4.00%" in books.page().text
+
+
+def test_an_open_position_shows_its_levels(books: BooksOnDisk) -> None:
+    books.write(*A_DAY)
+    assert books.page().tables["Open positions"][1] == [
+        "2026-03-02 14:00", "TSLA", "2", "301.25", "295.23", "313.30", "0.70",
+    ]  # fmt: skip
+    assert re.search(r"03-02 14:00 +TSLA +2 +301.25 +295.23 +313.30 +0.70", books.terminal())
+
+
+def test_an_order_that_was_never_filled_is_counted_with_its_reason(books: BooksOnDisk) -> None:
+    books.write(*A_DAY)
+    assert "1 order not filled: 1 cancelled (expired)." in books.page().text
+    assert "orders not filled: 1 cancelled (expired)" in books.terminal()
+
+
+def test_signals_not_taken_are_counted_by_reason(books: BooksOnDisk) -> None:
+    held = signal("AAPL", "10:10", "already held") + signal("AAPL", "10:20", "already held")
+    books.write(bought("AAPL", "10:00", 5, 250.0), held, signal("NVDA", "10:30", "watching only (--no-entries)"))
+    assert books.page().tables["Signals not taken"][1:] == [
+        ["already held", "2"],
+        ["watching only (--no-entries)", "1"],
+    ]
+    assert "not taken: 2 already held, 1 watching only (--no-entries)" in books.terminal()
+    assert "4 signals at the threshold, 1 taken" in books.terminal()
+
+
+def test_trades_are_listed_up_to_ten_on_the_terminal_and_all_in_the_page(books: BooksOnDisk) -> None:
+    books.write(*(bought("AAPL", f"10:{i:02}", 1, 100.0) + sold("AAPL", f"11:{i:02}", 1, 101.0) for i in range(12)))
+    assert len(re.findall(r"03-02 10:\d\d", books.terminal())) == 10
+    assert "the last 10 of 12" in books.terminal()
+    assert len(books.page().tables["Closed trades, newest first"]) == 1 + 12
+
+
+def test_calibration_says_what_a_confidence_meant(books: BooksOnDisk) -> None:
+    books.write()
+    books.serve(CARD)
+    page = books.page()
+    assert page.tables["Calibration"] == [["mean confidence", "profitable, %", "of rows"], ["0.65", "58.01%", "412"]]
+    assert "a confidence around 0.65 meant that 58.01% of 412 rows were profitable" in page.text
+    assert "unproven: too few signals: 7" in page.text
+    assert "random_forest 20260227_200000, unproven: too few signals: 7" in books.terminal()
+
+
+def test_importances_become_bars_on_both_sides_of_zero(books: BooksOnDisk) -> None:
+    books.write()
+    books.serve(CARD)
+    bars = re.findall(r'<rect x="([\d.]+)" width="([\d.]+)"', books.html())
+    assert bars == [("25.0", "75.0"), ("0.0", "25.0"), ("25.0", "0.5")]
+
+
+def test_the_curve_keeps_a_single_deep_minute_of_a_long_history(books: BooksOnDisk) -> None:
+    usd = [100_000.0 + i % 7 for i in range(5000)]
+    usd[3338] = 99_000.0
+    books.write(minutes(*usd))
+    html = books.html()
+    points = re.search(r'points="([^"]+)"', html)
+    assert points is not None
+    heights = [float(point.split(",")[1]) for point in points[1].split()]
+    assert len(heights) <= 800
+    assert heights.count(max(heights)) == 1
+    assert max(heights) > 3 * sorted(heights)[-2]
+    assert "lowest 99,000.00" in html
+
+
+def test_the_curve_has_titles_and_dates_for_those_who_do_not_see_it(books: BooksOnDisk) -> None:
+    books.write(minutes(100_000.0, 100_010.0), minutes(100_020.0, 100_030.0, 100_030.0, day="2026-03-03"))
+    page = books.page()
+    assert {"title", "desc", "header", "main", "section", "h1", "h2"} <= page.tags
+    referred = [value for name, value in page.attributes if name == "aria-labelledby"]
+    assert {word for value in referred for word in value.split()} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert "Mar 02" in page.text
+    assert "Mar 03" in page.text
+
+
+# --- silence, and what went wrong ------------------------------------------------------------------------------------
+
+
+def words_of_the_day(books: BooksOnDisk) -> str:
+    words = report.read_report(books.settings).sessions[-1]["words"]
+    assert words in books.page().text
+    assert words in books.terminal(width=400)
+    return str(words)
+
+
+def test_a_silent_session_says_how_near_it_came(books: BooksOnDisk) -> None:
+    books.write(minutes(100_000.0), ended())
+    assert words_of_the_day(books) == (
+        "No buy signals generated: highest confidence 0.61 (AAPL at 13:13), threshold 0.65, break-even 0.43; "
+        "signals there would have been: 3 at 0.60, 8 at 0.55, 20 at 0.50."
+    )
+
+
+def test_a_confidence_just_below_the_threshold_does_not_read_as_if_it_had_reached_it(books: BooksOnDisk) -> None:
+    books.write(ended(highest_confidence=0.6497))
+    assert "highest confidence 0.6497 (AAPL at 13:13), threshold 0.65" in words_of_the_day(books)
+
+
+def test_thresholds_that_are_not_lower_are_not_named(books: BooksOnDisk) -> None:
+    books.write(ended(threshold=0.55, highest_confidence=0.52, break_even=None))
+    assert words_of_the_day(books).endswith("threshold 0.55; signals there would have been: 20 at 0.50.")
+
+
+def test_signals_that_led_to_no_purchase_are_not_called_silence(books: BooksOnDisk) -> None:
+    books.write(signal("AAPL", "10:00", "already held"), ended(highest_confidence=0.7))
+    assert words_of_the_day(books).startswith("No signal led to a purchase: 1 already held; highest confidence 0.70")
+
+
+def test_an_order_that_found_no_fill_is_not_called_silence(books: BooksOnDisk) -> None:
+    books.write(ordered("META", "15:58", 4, 700.0), execution("META", "BUY", "15:59", 4, 0.0, "expired"))
+    books.write(ended(highest_confidence=0.7))
+    assert words_of_the_day(books).startswith("No signal led to a purchase: no order was filled")
+
+
+def test_a_session_without_predictions_says_so(books: BooksOnDisk) -> None:
+    books.write(ended(predicted=0, highest_confidence=0.0, highest_symbol="", highest_time="", break_even=None))
+    assert words_of_the_day(books).startswith("Nothing was predicted")
+
+
+def test_a_session_that_is_still_running_says_so(books: BooksOnDisk) -> None:
+    books.write(minutes(100_000.0, 100_000.0))
+    assert words_of_the_day(books).startswith("The session has not ended in these books")
+
+
+def test_a_session_that_bought_needs_no_explanation(books: BooksOnDisk) -> None:
+    books.write(*A_DAY)
+    assert report.read_report(books.settings).sessions[0]["words"] == ""
+    assert "Why nothing was bought" not in books.page().text
+
+
+def test_a_failed_training_is_named_with_its_reason(books: BooksOnDisk) -> None:
+    books.write(duty("done", "fine"), duty("failed", "Insufficient training data: 7"), duty("done", "", "rebalance"))
+    assert "train of 2026-03-02 failed: Insufficient training data: 7" in books.terminal()
+    assert re.search(r"train +1 done, 1 failed", books.terminal())
+    assert [DAY, "train", "failed", "Insufficient training data: 7"] in books.page().tables["Duties, newest first"]
+
+
+# --- empty, hostile, simulated ---------------------------------------------------------------------------------------
+
+
+def test_books_without_an_event_are_explained_in_words(books: BooksOnDisk) -> None:
+    books.write()
+    text = books.page().text
+    for words in (
+        "no minute of a session yet",
+        "there is no performance to measure",
+        "too few for a curve",
+        "No position is open.",
+        "No trade has closed yet.",
+        "No buy signals generated",
+        "No minute of a session is in the books yet.",
+        "No trained model found",
+        "No duty has been due yet",
+    ):
+        assert words in text
+    assert "none yet" in books.terminal()
+
+
+def test_an_account_that_never_moved_has_no_curve_but_a_sentence(books: BooksOnDisk) -> None:
+    books.write(minutes(100_000.0, 100_000.0))
+    assert "Equity has stood at 100,000.00 USD in all 2 minutes" in books.page().text
+
+
+@pytest.mark.parametrize("story", [A_DAY, (minutes(1e5, 1e5 + 1),), (ended(break_even=None),), ()])
+def test_no_page_shows_a_missing_number_as_nan_or_none(books: BooksOnDisk, story: tuple[Events, ...]) -> None:
+    books.write(*story)
+    books.serve(CARD)
+    page = books.page()
+    shown = " ".join([page.text, *(value for _, value in page.attributes if _ != "preserveaspectratio")])
+    assert re.findall(r"(?i)\b(nan|nat|none|null|inf(?:inity)?)\b", shown) == []
+
+
+@pytest.mark.parametrize("story", [A_DAY, ()])
+def test_a_page_refers_to_nothing_outside_itself(books: BooksOnDisk, story: tuple[Events, ...]) -> None:
+    books.write(*story)
+    books.serve(CARD)
+    html = books.html()
+    assert re.findall(r"(?i)https?:|//|src=|href=|@import|url\(", html) == []
+    assert not {"script", "link", "img", "iframe", "object"} & Page(html).tags
+
+
+def test_a_hostile_name_is_shown_and_never_obeyed(books: BooksOnDisk) -> None:
+    books.write(
+        minutes(1e5, 1e5 + 1),
+        bought(HOSTILE, "10:00", 5, 250.0) + sold(HOSTILE, "11:00", 5, 260.0, "time"),
+        bought(HOSTILE, "12:00", 5, 250.0),
+        signal(HOSTILE, "12:10", HOSTILE),
+        ordered(HOSTILE + "2", "12:11", 5, 250.0) + execution(HOSTILE + "2", "BUY", "12:12", 5, 0.0, HOSTILE),
+        ordered(HOSTILE + "3", "12:13", 5, 250.0),
+        ended(highest_symbol=HOSTILE),
+        ended("2026-03-03", highest_symbol=HOSTILE),
+        duty("failed", HOSTILE),
+    )
+    books.serve(CARD | {"reason": HOSTILE, "importances": [{"feature": HOSTILE, "permutation": 0.1, "impurity": 0.1}]})
+    page = books.page()
+    assert "script" not in page.tags
+    assert page.text.count(HOSTILE) == 10
+    assert books.terminal(width=400).count(HOSTILE) == 7
+
+
+@pytest.mark.parametrize("market", ["simulated", "recorded"])
+def test_only_a_simulated_market_carries_the_banner(books: BooksOnDisk, market: str) -> None:
+    books.write(*A_DAY)
+    books.belong_to(market)
+    for words in (books.page().text, " ".join(books.terminal(width=80).replace("│", " ").split())):
+        assert f"{market} (feed {market})" in words
+        assert (BANNER in words) == ("SIMULATED MARKET" in words) == (market == "simulated")
+
+
+def test_no_line_of_the_terminal_is_wider_than_80_columns(books: BooksOnDisk) -> None:
+    books.write(*A_DAY, bought("BRK.B", "10:00", 500, 1_234.5), sold("BRK.B", "11:00", 500, 1_200.0, "target"))
+    row = next(line for line in books.terminal(width=80).splitlines() if "BRK.B" in line)
+    assert row.split() == [
+        "03-02", "10:00", "BRK.B", "500", "1,234.50", "1,200.00", "target", "-17,250.00", "-2.79%", "0.70",
+    ]  # fmt: skip
+
+
+# --- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("story", [A_DAY, ()])
+def test_frames_are_tidy_also_when_empty(books: BooksOnDisk, story: tuple[Events, ...]) -> None:
+    books.write(*story)
+    equity, trades, signals = (read(books.settings) for read in (report.equity, report.trades, report.signals))
+    assert list(equity) == ["time", "equity"]
+    assert list(signals) == ["symbol", "price", "confidence", "timestamp", "taken", "reason"]
+    for times in (equity["time"], trades["entry_time"], trades["exit_time"], signals["timestamp"]):
+        assert str(times.dt.tz) == "America/New_York"
+    assert {str(trades[name].dtype) for name in ("exit_price", "pnl_amount", "pnl_pct")} == {"float64"}
+    assert signals["taken"].dtype == bool
+    assert (len(equity), len(trades), len(signals)) == ((3, 5, 5) if story else (0, 0, 0))
+
+
+def test_a_trade_without_exit_is_nan_in_the_frame(books: BooksOnDisk) -> None:
+    books.write(*A_DAY)
+    trades = report.trades(books.settings).set_index("symbol")
+    assert trades.loc["TSLA", ["exit_time", "exit_price", "pnl_amount"]].isna().all()
+    assert trades.loc["AAPL", "pnl_amount"] == pytest.approx(50.0165)
+    assert str(trades.loc["AAPL", "exit_time"]) == "2026-03-02 11:00:00-05:00"
+
+
+# --- the door --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def door(books: BooksOnDisk, monkeypatch: pytest.MonkeyPatch) -> BooksOnDisk:
+    monkeypatch.setenv("MODELS_DIR", str(books.settings.MODELS_DIR))
+    monkeypatch.setenv("DATA_DIR", str(books.settings.DATA_DIR))
+    monkeypatch.setenv("MARKET", "auto")
+    return books
+
+
+def test_without_a_journal_every_question_is_answered_with_the_cure(books: BooksOnDisk) -> None:
+    for ask in (report.equity, report.trades, report.signals, report.read_report):
+        with pytest.raises(NoBars, match=r"nothing to report yet: .*Run: python live_trader\.py"):
+            ask(books.settings)
+
+
+def test_the_door_without_a_journal_says_so_in_one_line_and_ends_with_7(
+    door: BooksOnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main(["--quiet"]) == 7
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    assert output.err.endswith("Run: python live_trader.py\n")
+    assert not (door.settings.DATA_DIR / "report.html").exists()
+
+
+def test_the_door_ends_with_one_strict_json_object(door: BooksOnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    door.write(*A_DAY)
+    out = door.settings.DATA_DIR / "new" / "page.html"
+    assert report.main(["--json", "--out", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=pytest.fail)
+    assert result["total_pnl"] == pytest.approx(39.2045)
+    assert (result["equity"], result["signals"], result["model"]) == (99_998.25, 5, None)
+    assert result["sessions"][0]["bought"] == 4
+    assert result["duties"] == {"train": {"done": 1}}
+    assert Path(result["page"]) == out
+    Page(out.read_text())
+
+
+def test_the_door_reads_books_that_another_process_is_writing(door: BooksOnDisk) -> None:
+    with Journal(door.settings.MODELS_DIR / "journal.jsonl", "stamp") as journal:
+        journal.append(**minutes(100_000.0)[0])
+        journal.sync()
+        assert report.main(["--quiet"]) == 0
+
+
+def test_a_page_that_cannot_be_written_is_a_usage_error(door: BooksOnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    door.write()
+    assert report.main(["--quiet", "--out", str(door.settings.MODELS_DIR)]) == 2
+    assert "name another file" in capsys.readouterr().err
+    assert list(door.settings.MODELS_DIR.parent.glob(".*.tmp")) == []
+
+
+def test_books_of_another_market_than_asked_for_are_refused(
+    door: BooksOnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door.write()
+    assert report.main(["--quiet", "--market", "simulated"]) == 5
+    assert "holds the books of market recorded, not of simulated" in capsys.readouterr().err
+    assert report.main(["--quiet", "--market", "recorded"]) == 0
+
+
+def test_the_door_starts_alone(door: BooksOnDisk) -> None:
+    door.write(*A_DAY)
+    run = subprocess.run([sys.executable, report.__file__], capture_output=True, text=True, check=True)
+    assert "total P&L     +39.20 USD" in run.stdout
+    assert (door.settings.DATA_DIR / "report.html").exists()
