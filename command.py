@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from config import BadSetting, Settings, load_settings
 from desk.alpaca_broker import BrokerUnavailable
+from desk.books import BooksDisagree
 from desk.journal import AlreadyRunning, NewerJournal
 from desk.paper_broker import BadAccountFile
 from durable import to_json
@@ -46,6 +47,7 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     StateRefused: 5,
     NewerJournal: 5,
     BadAccountFile: 5,
+    BooksDisagree: 6,
     TooFewSessions: 7,
     NoModel: 7,
     NoBars: 7,
@@ -81,6 +83,7 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
 
     `overrides` are settings that this door's own arguments set. `body` returns an exit code and the --json object.
     """
+    logging.getLogger().addHandler(logging.NullHandler())  # until the log is open, nothing goes to the screen by itself
     console = Console(quiet=arguments.quiet, highlight=False)
     given = {"MARKET": arguments.market, "SYMBOLS": arguments.symbols, **(overrides or {})}
     if arguments.bars is not None and arguments.market is None:

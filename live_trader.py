@@ -28,10 +28,11 @@ from desk.alpaca_broker import AlpacaBroker
 from desk.books import Books
 from desk.journal import read_events
 from market.clock import utc_now
+from market.hours import local_time
 from market.simulated_feed import BANNER
 from replay import run_replay
 from sources import claim, open_market, traded_sessions
-from trader import LiveTrader, local_time
+from trader import LiveTrader
 
 __all__ = ["LiveTrader", "main"]
 
@@ -52,7 +53,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         console.print(note)
     console.print(f"market {feed.market}, broker paper (local), {len(feed.symbols(feed.end))} symbols")
     if feed.market == "simulated":
-        console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold yellow"))
+        console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold"))
     span = f"{sessions[0].day} to {sessions[-1].day}"
     console.print(f"trading {len(sessions)} sessions, {span}, training every night at {settings.TRAIN_TIME}")
     try:
@@ -65,7 +66,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     console.print()
     report.show(settings, console)
     page = report.write_page(settings, settings.DATA_DIR / "report.html")
-    console.print(f"page: {page}; books: {settings.MODELS_DIR / 'trade_history.json'}", soft_wrap=True)
+    console.print(f"\npage: {page}; books: {settings.MODELS_DIR / 'trade_history.json'}", soft_wrap=True)
     if feed.market == "simulated":
         console.print(NEXT_STEPS)
     summary = result.trader.get_performance_summary()
@@ -74,8 +75,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
 
 def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
-    console.print(f"books up to {local_time(books.last_minute) if books.last_minute else 'no minute yet'}")
     report.show(settings, console)
+    console.print(f"books up to {local_time(books.last_minute) if books.last_minute else 'no minute yet'}")
     return 0, {"last_minute": books.last_minute, **LiveTrader(settings).get_performance_summary()}
 
 

@@ -1,14 +1,14 @@
 """What was earned, and why: the books as a summary on the terminal and as one HTML page.
 
-python report.py                     summary, page in data/report.html
-python report.py --out report.html   the page somewhere else
+    python report.py                     summary, page in data/report.html
+    python report.py --out report.html   the page somewhere else
 
 It reads the books as they are on disk, while a trader runs too, and needs neither network nor model. --market only
 checks whose books they are; --bars, --symbols and --days change nothing. For your own plots:
 
->>> from config import load_settings
->>> import report
->>> report.equity(load_settings())  # time, equity; also trades and signals
+    >>> from config import load_settings
+    >>> import report
+    >>> report.equity(load_settings())  # time, equity; also trades and signals
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from durable import replace_file
 from figures import Report, listed, number, percent, plural, session_lines
 from learning.model_store import ModelStore, NoModel
 from market.bars import NoBars
+from market.hours import local_time
 from market.simulated_feed import BANNER
 from page import html_page
 from sources import StateRefused
-from trader import local_time
 
 SHOWN_TRADES = SHOWN_SESSIONS = 10
 SHOWN_TROUBLES = 3  # failed or missed duties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from desk.books import Books
 from desk.orders import Account
+from figures import why_nothing_was_bought
 from market.hours import Session, new_york
 from ml_predictor import Prediction
 
@@ -59,7 +61,7 @@ class SessionTally:
 
     def lines(self, books: Books, account: Account, threshold: float, card: Mapping[str, Any] | None) -> list[str]:
         """The session in words for a person."""
-        day = str(self.session.day)
+        event, day = self.event(threshold, card), str(self.session.day)
         entries = [t for t in books.trades.values() if t.entry_time[:10] == day and t.status in ("OPEN", "CLOSED")]
         exits = [t for t in books.trades.values() if (t.exit_time or "")[:10] == day]
         earned = sum(t.pnl_amount or 0.0 for t in exits)
@@ -67,14 +69,7 @@ class SessionTally:
             f"{day}: {len(entries)} bought, {len(exits)} sold for {earned:+.2f} USD, "
             f"{len(books.live_trades())} held, equity {account.equity:,.2f} USD"
         )
-        if self.highest >= threshold or not self.predicted:
+        if entries:
             return [summary]
-        break_even = card["baseline"]["break_even_confidence"] if card else None
-        lower = ", ".join(f"{count} at {level:.2f}" for level, count in self.reached.items() if level < threshold)
-        return [
-            summary,
-            f"  No buy signals generated: highest confidence {self.highest:.3f} ({self.highest_symbol} at "
-            f"{self.highest_time}), threshold {threshold:.2f}"
-            + (f", break-even {break_even:.2f}" if break_even is not None else "")
-            + (f"; signals there would have been: {lower}" if lower else ""),
-        ]
+        missed = Counter(s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        return [summary, "  " + why_nothing_was_bought(event, missed)]

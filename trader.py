@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from config import Settings, load_settings
-from desk.books import Books, secure_view
+from desk.books import Books, BooksDisagree, secure_view
 from desk.brokers import Broker
 from desk.journal import Event, Journal, read_events
 from desk.orders import Execution, Order, Trade
@@ -22,17 +22,13 @@ from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
 from market.bars import Bar
 from market.feeds import BarFeed
-from market.hours import Session, epoch_minute, last_opened, market_ordinal, moment, new_york
+from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
 from ml_predictor import Prediction
 from silence import SessionTally
 
 log = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
-
-
-class BooksDisagree(RuntimeError):
-    """Books and broker tell different stories that cannot be brought together; no entry is made."""
 
 
 class Predictor(Protocol):
@@ -42,11 +38,6 @@ class Predictor(Protocol):
 
     def model(self, now: datetime) -> PublishedModel: ...
     def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]: ...
-
-
-def local_time(minute: int) -> str:
-    """A minute since 1970 as ISO 8601 with the New York offset."""
-    return new_york(moment(minute)).isoformat()
 
 
 class LiveTrader:

@@ -9,12 +9,12 @@ Bars: the 31 real sessions beside the repository if they are there, else simulat
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -71,10 +71,6 @@ def seconds(work: Callable[[], object], runs: int = 5) -> float:
     return statistics.median(taken[1:])
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def settings_in(folder: Path) -> Settings:
     plain = load_settings(environment={}, env_file=folder / "no.env")
     return replace(plain, MARKET="recorded", MODELS_DIR=folder / "models", DATA_DIR=folder / "data")
@@ -82,10 +78,10 @@ def settings_in(folder: Path) -> Settings:
 
 def features(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
     large = renamed(bars, 10)
-    compute_features(bars)
-    before = peak_mb()
+    tracemalloc.start()
     frame = compute_features(large)
-    beyond = peak_mb() - before - frame.memory_usage().sum() / 2**20
+    beyond = (tracemalloc.get_traced_memory()[1] - frame.memory_usage().sum()) / 2**20
+    tracemalloc.stop()
     del frame
     rate = len(large) / seconds(lambda: compute_features(large))
     table_mb = large.memory_usage().sum() / 2**20

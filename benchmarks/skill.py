@@ -3,7 +3,8 @@
     python -m benchmarks.skill            10 seeds with the pattern, 10 without (about 3 minutes on 2 cores)
     python -m benchmarks.skill --seeds 3
 
-For each seed: 31 sessions, walk-forward as in ml_trainer.py, scores on the days after the first training window.
+For each seed: 31 sessions, walk-forward as in ml_trainer.py, scores on the days after the first training window. ECE is
+the calibration error, `net a trade` what an account could have earned after cost, `always` the same for every minute.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
     seeds = range(parser.parse_args().seeds)
     settings, console = load_settings(environment={}), Console()
     table = Table(title=f"means over {len(seeds)} seeds", title_justify="left", box=None, pad_edge=False)
-    for column in ("strength", "AUC by day", "calibration error", "trades", "net per trade", "always buying", "proven"):
+    for column in ("strength", "AUC by day", "ECE", "trades", "net a trade", "always", "proven"):
         table.add_column(column, justify="right")
     for strength in (0.0, settings.SIMULATED_PATTERN_STRENGTH):
         rows = []
@@ -61,7 +62,7 @@ def main() -> None:
         auc, ece, count, net, always, holds = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
         table.add_row(
             f"{strength:g}",
-            f"{auc.mean():.3f} ({auc.min():.3f}-{auc.max():.3f})",
+            f"{auc.mean():.3f} ({auc.min():.2f}-{auc.max():.2f})",
             f"{ece.mean():.3f}",
             f"{count.mean():.0f}",
             f"{net.sum() / count.sum():+.2%}" if count.sum() else "-",

@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 
 
+class BooksDisagree(RuntimeError):
+    """Books and broker tell different stories that cannot be brought together; nothing is traded."""
+
+
 class Books:
     """Trades and signals as folded from journal events, oldest first.
 

@@ -96,8 +96,16 @@ class Journal:
 
 
 def read_events(path: Path) -> list[Event]:
-    """All readable events of a journal, oldest first, without lock and without touching the file."""
-    return _parse(path.read_bytes())[0] if path.exists() else []
+    """All readable events of a journal, oldest first, without lock or touching the file. Raises NewerJournal."""
+    events = _parse(path.read_bytes())[0] if path.exists() else []
+    _check_schema(path, events)
+    return events
+
+
+def _check_schema(path: Path, events: list[Event]) -> None:
+    schema = events[0].get("schema", 0) if events else SCHEMA
+    if schema > SCHEMA:
+        raise NewerJournal(f"{path}: written by a newer version (schema {schema}, here {SCHEMA}); update the program")
 
 
 def _line(event: Event) -> str:
@@ -126,9 +134,7 @@ def _parse(content: bytes) -> tuple[list[Event], list[int]]:
 def _recover(path: Path, stamp: str) -> list[Event]:
     content = path.read_bytes() if path.exists() else b""
     events, unreadable = _parse(content)
-    schema = events[0].get("schema", 0) if events else SCHEMA
-    if schema > SCHEMA:
-        raise NewerJournal(f"{path}: written by a newer version (schema {schema}, here {SCHEMA}); update the program")
+    _check_schema(path, events)
     lines = content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
     torn = unreadable == [lines - 1] or (content and not content.endswith(b"\n") and not unreadable)
     if torn and events:

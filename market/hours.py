@@ -116,6 +116,11 @@ def new_york(when: datetime) -> datetime:
     return when.astimezone(NEW_YORK)
 
 
+def local_time(minute: int) -> str:
+    """A minute since 1970 as ISO 8601 with the New York offset: 2026-02-14T10:35:00-05:00."""
+    return new_york(moment(minute)).isoformat()
+
+
 @lru_cache(maxsize=1024)
 def at_new_york(day: date, hhmm: str) -> datetime:
     """The UTC moment at which a New York clock shows `hhmm` ("20:00") on `day`."""

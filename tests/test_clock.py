@@ -83,7 +83,7 @@ def test_a_month_of_late_wakings_and_slow_minutes_does_not_drift() -> None:
 
 
 def test_waking_too_early_waits_the_rest() -> None:
-    machine = FakeTime(NOON + 40 * SECOND, share=0.5)
+    machine = FakeTime(NOON + 40 * SECOND, share=0.6)
     ticks = [(now, machine.time) for now in islice(machine.clock(), 4)]
     assert [now for now, _ in ticks] == minutes(0, 1, 2, 3)
     assert all(time - now == timedelta(seconds=LATENESS_SECONDS) for now, time in ticks[1:])
