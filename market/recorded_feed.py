@@ -54,7 +54,7 @@ class RecordedFeed:
 
     def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
         rows = (self._minutes >= epoch_minute(start)) & (self._minutes + 1 <= epoch_minute(end))
-        if set(symbols) < set(self._symbols):
+        if set(symbols) != set(self._symbols):
             rows &= self._bars["symbol"].isin(list(symbols)).to_numpy()
         return self._bars[rows].reset_index(drop=True)
 

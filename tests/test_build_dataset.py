@@ -1,0 +1,330 @@
+"""From bars to labelled examples: what counts as an example, what is left out and said, and the door's manners."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from trading import settings_in
+
+import build_dataset
+from build_dataset import prepare, read_dataset, recorded_end, write_dataset
+from learning.features import FEATURES, WARMUP_BARS, compute_features
+from learning.labels import label_trades
+from market.bars import NoBars
+from market.hours import at_new_york, sessions_between
+from market.recorded_feed import RecordedFeed
+from market.simulated_feed import simulate_bars
+
+SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 9))  # 6 of them
+SYMBOLS = ["SIM06", "SIM10", "SIM12"]
+EVENING = at_new_york(SESSIONS[-1].day, "20:00")
+
+
+@pytest.fixture(scope="module")
+def bars() -> pd.DataFrame:
+    """Simulated, with one symbol that trades in two minutes of three and one that is new on the last day."""
+    table = simulate_bars(SESSIONS, SYMBOLS, seed=19)
+    thin = (table["symbol"] == "SIM10") & (np.random.default_rng(1).random(len(table)) < 1 / 3)
+    new = (table["symbol"] == "SIM12") & (table["timestamp"] < SESSIONS[-1].open)
+    return table[~thin & ~new].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def bars_file(bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mine") / "bars.parquet"
+    bars.to_parquet(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Folders of this test alone; the logging that a door configures ends with the test."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def door(*argv: str) -> int:
+    return build_dataset.main([str(argument) for argument in argv])
+
+
+def said(text: str) -> str:
+    """What was printed, whatever the width of the terminal."""
+    return " ".join(text.split())
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["simulated", "real"])
+def test_an_example_is_a_known_trade_with_all_its_features(
+    bars: pd.DataFrame, request: pytest.FixtureRequest, tmp_path: Path, source: str
+) -> None:
+    if source == "real":
+        real = request.getfixturevalue("real_bars")
+        bars = real[real["symbol"].isin(["NVDA", "SPY"]) & (real["timestamp"] >= "2026-02-26")].reset_index(drop=True)
+    rules = settings_in(tmp_path).trade_rules()
+    dataset = build_dataset.build_dataset(bars, rules, {"market": source})
+    examples = dataset.examples
+    expected = ["symbol", "timestamp", *FEATURES, "label", "net_return", "settled_at", "exit_reason"]
+    assert examples.columns.tolist() == expected
+    assert len(examples) > 500
+    assert examples.notna().all(axis=None)
+    assert np.isfinite(examples[FEATURES]).all(axis=None)
+    assert set(examples["label"]) == {0.0, 1.0}
+    assert (examples["settled_at"] <= bars["timestamp"].max() + pd.Timedelta(minutes=1)).all()
+    assert (examples["settled_at"] > examples["timestamp"] + pd.Timedelta(minutes=1)).all()
+
+
+def test_examples_are_the_rows_that_have_both_features_and_label(bars: pd.DataFrame, tmp_path: Path) -> None:
+    rules = settings_in(tmp_path).trade_rules()
+    dataset = build_dataset.build_dataset(bars, rules, {})
+    features, labels = compute_features(bars), label_trades(bars, **rules)
+    both = features[FEATURES].notna().all(axis=1) & labels["net_return"].notna()
+    np.testing.assert_array_equal(dataset.examples["timestamp"], bars["timestamp"][both])
+    np.testing.assert_array_equal(dataset.examples["net_return"], labels["net_return"][both])
+    np.testing.assert_array_equal(dataset.examples[FEATURES], features.loc[both, FEATURES])
+
+
+def test_what_is_left_out_is_counted_and_adds_up(bars: pd.DataFrame, tmp_path: Path) -> None:
+    about = build_dataset.build_dataset(bars, settings_in(tmp_path).trade_rules(), {"market": "recorded"}).about
+    assert about["rows"] + sum(about["left_out"].values()) == len(bars)
+    # SIM12 has a bar each minute of one session: its last row is warm, but no trade can begin there.
+    assert about["symbols"] == ["SIM06", "SIM10"]
+    assert about["left_out"]["not warmed up or undefined"] == 3 * (WARMUP_BARS - 1)
+    assert about["market"] == "recorded"
+
+
+def test_examples_of_an_earlier_moment_are_those_that_had_settled_by_then(bars: pd.DataFrame, tmp_path: Path) -> None:
+    settings, feed = settings_in(tmp_path), RecordedFeed(bars)
+    whole = prepare(feed, EVENING, settings).examples
+    then = SESSIONS[3].open + timedelta(hours=3)
+    earlier = prepare(feed, then, settings).examples
+    assert len(earlier) > 100
+    assert (earlier["settled_at"] <= then).all()
+    expected = whole[whole["settled_at"] <= then].reset_index(drop=True)
+    pd.testing.assert_frame_equal(earlier, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_only_the_days_asked_for_are_used(bars: pd.DataFrame, tmp_path: Path) -> None:
+    dataset = prepare(RecordedFeed(bars), EVENING, settings_in(tmp_path, DAYS_BACK=5))
+    assert dataset.about["sessions"] == 4
+    assert dataset.examples["timestamp"].min() >= SESSIONS[2].open
+
+
+def test_no_session_and_no_bars_are_insufficient_training_data(bars: pd.DataFrame, tmp_path: Path) -> None:
+    settings, feed = settings_in(tmp_path, DAYS_BACK=5), RecordedFeed(bars)
+    for now in (SESSIONS[0].open - timedelta(days=30), EVENING + timedelta(days=30)):
+        with pytest.raises(NoBars, match="Insufficient training data: no bars from "):
+            prepare(feed, now, settings)
+
+
+def test_other_rules_make_other_labels_and_are_written_down(bars: pd.DataFrame, tmp_path: Path) -> None:
+    changed = settings_in(tmp_path, STOP_LOSS_PCT=0.003, MAX_HOLDING_MINUTES=30)
+    plain, short = (prepare(RecordedFeed(bars), EVENING, s) for s in (settings_in(tmp_path), changed))
+    assert short.about["trade_rules"] == changed.trade_rules()
+    assert (short.examples["exit_reason"] == "stop").mean() > 2 * (plain.examples["exit_reason"] == "stop").mean()
+    assert short.about["rows"] > plain.about["rows"]
+
+
+def test_a_data_set_comes_back_from_its_files(bars: pd.DataFrame, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with pytest.raises(NoBars, match=r"^Insufficient training data: .*dataset.parquet does not exist. Run: python"):
+        read_dataset(settings)
+    dataset = prepare(RecordedFeed(bars), EVENING, settings)
+    settings.DATA_DIR.mkdir()
+    write_dataset(dataset, settings)
+    again = read_dataset(settings)
+    pd.testing.assert_frame_equal(again.examples, dataset.examples)
+    assert again.about == dataset.about
+    text = (settings.DATA_DIR / "dataset.json").read_text()
+    about = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in dataset.json"))
+    assert about["features"] == FEATURES
+    assert about["as_of"] == EVENING.isoformat()
+
+
+def test_a_data_set_without_its_description_does_not_count(bars: pd.DataFrame, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.DATA_DIR.mkdir()
+    write_dataset(prepare(RecordedFeed(bars), EVENING, settings), settings)
+    (settings.DATA_DIR / "dataset.json").unlink()
+    with pytest.raises(NoBars, match="Insufficient training data"):
+        read_dataset(settings)
+
+
+def test_now_is_the_evening_of_the_last_recorded_day_and_before_the_traded_sessions_of_the_simulated_market(
+    bars: pd.DataFrame,
+) -> None:
+    assert recorded_end(RecordedFeed(bars), "recorded", []) == EVENING
+    simulated = RecordedFeed(bars, "simulated")
+    assert recorded_end(simulated, "simulated", []) == at_new_york(SESSIONS[0].day, "20:00")
+    assert recorded_end(simulated, "simulated", [SESSIONS[2].day]) == at_new_york(SESSIONS[2].day, "20:00")
+
+
+# --- the door -------------------------------------------------------------------------------------------------------
+
+
+def test_own_bars_are_imported_for_good(
+    bars: pd.DataFrame, bars_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door("--market", "recorded", "--bars", bars_file) == 0
+    out = said(capsys.readouterr().out)
+    assert "market recorded (feed recorded), 3 symbols, until 2026-02-09" in out
+    assert f"bars: {len(bars):,} new, 6 sessions in" in out
+    assert "Next: python ml_trainer.py" in out
+    folder = tmp_path / "data" / "bars"
+    assert sorted(path.name for path in folder.glob("*.parquet")) == [f"{s.day}.parquet" for s in SESSIONS]
+    note = json.loads((folder / "2026-02-03.json").read_text())
+    assert note == {"symbols": SYMBOLS, "feed": "recorded", "adjustment": "split", "complete": True}
+    stored = pd.concat(pd.read_parquet(path) for path in sorted(folder.glob("*.parquet")))
+    stored = stored.sort_values(["symbol", "timestamp"], ignore_index=True)
+    pd.testing.assert_frame_equal(stored, bars)
+    for name in ("data", "models"):
+        assert json.loads((tmp_path / name / "source.json").read_text())["market"] == "recorded"
+    first = (tmp_path / "data" / "dataset.parquet").read_bytes()
+
+    assert door("--bars", bars_file) == 0
+    assert "bars: nothing new, 6 sessions in" in said(capsys.readouterr().out)
+    assert door("--market", "recorded") == 0  # the file is not needed any more
+    assert "bars: nothing new, 6 sessions in" in said(capsys.readouterr().out)
+    assert (tmp_path / "data" / "dataset.parquet").read_bytes() == first
+
+
+def test_the_door_says_what_is_left_out_and_ends_with_one_json_object(
+    bars: pd.DataFrame, bars_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door("--bars", bars_file, "--json") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    result = json.loads(last)
+    assert (result["market"], result["feed"], result["symbols"]) == ("recorded", "recorded", ["SIM06", "SIM10"])
+    assert result["rows"] + sum(result["left_out"].values()) == len(bars)
+    out = said("\n".join(lines))
+    assert f"examples: {result['rows']:,} of 2 symbols, {result['first'][:10]} to {result['last'][:10]}" in out
+    for reason, count in result["left_out"].items():
+        assert f"left out: {count:,} rows, {reason}" in out
+
+
+def test_fewer_days_and_symbols_can_be_asked_for(
+    bars_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert door("--bars", bars_file, "--days", "5", "--symbols", "sim06", "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["symbols"] == ["SIM06"]
+    assert result["first"] >= str(SESSIONS[2].open)
+    stored = pd.read_parquet(tmp_path / "data" / "bars" / f"{SESSIONS[-1].day}.parquet")
+    assert set(stored["symbol"]) == {"SIM06"}
+
+
+def test_new_days_are_added_to_those_imported_before(
+    bars: pd.DataFrame, bars_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = tmp_path / "early.csv"
+    bars[bars["timestamp"] < SESSIONS[4].open].to_csv(early, index=False)
+    assert door("--bars", early) == 0
+    assert "4 sessions in" in said(capsys.readouterr().out)
+    assert door("--bars", bars_file) == 0
+    new = int((bars["timestamp"] >= SESSIONS[4].open).sum())
+    early_rows_of_new_symbol = 0  # SIM12 has bars on the last day only
+    assert f"bars: {new + early_rows_of_new_symbol:,} new, 6 sessions in" in said(capsys.readouterr().out)
+
+
+def test_rows_outside_the_session_are_left_out_and_counted(
+    shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = shared_data / "us_equities_1min_extended_hours.parquet"
+    raw = pd.read_parquet(file)
+    assert door("--bars", file, "--json") == 0
+    captured = capsys.readouterr()
+    result: dict[str, Any] = json.loads(captured.out.splitlines()[-1])
+    clock = raw["timestamp"].dt.tz_convert("America/New_York").dt.strftime("%H:%M")
+    outside = int(((clock < "09:30") | (clock >= "16:00")).sum())
+    assert outside > 1000
+    assert f"left out {outside:,} rows outside the regular session" in captured.err
+    assert result["rows"] > 1000
+
+
+def test_quiet_prints_nothing(bars_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door("--bars", bars_file, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["--market", "recorded"], 7, "python build_dataset.py"),
+        (["--bars", "no/such/file.parquet"], 2, "no such file or folder; check the path given to --bars"),
+        (["--market", "alpaca"], 2, "Use --market simulated"),
+        (["--market", "simulated", "--days", "4"], 2, "DAYS_BACK=4 (command line) is not allowed: 5 to 3650"),
+        (["--market", "simulated", "--symbols", "A/B"], 2, "SYMBOLS='A/B' (command line) is not allowed"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_a_code(
+    argv: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert door(*argv) == code
+    err = capsys.readouterr().err
+    assert err.startswith("build_dataset: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert not (tmp_path / "data" / "dataset.parquet").exists()
+
+
+def test_bars_that_break_a_rule_are_one_line_and_nothing_is_kept(
+    bars: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.csv"
+    bars.head(50).assign(high=0.01).to_csv(bad, index=False)
+    assert door("--bars", bad) == 2
+    err = capsys.readouterr().err
+    assert str(bad) in err
+    assert "high is below low" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "data" / "bars").exists()
+
+
+def test_folders_of_another_market_are_refused_untouched(
+    bars_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door("--bars", bars_file) == 0
+    before = (tmp_path / "data" / "dataset.json").read_bytes()
+    assert door("--market", "simulated", "--days", "5") == 5
+    assert "belong to market recorded" in capsys.readouterr().err
+    assert (tmp_path / "data" / "dataset.json").read_bytes() == before
+
+
+def test_a_simulated_data_set_stops_before_the_sessions_to_be_traded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert door("--market", "simulated", "--days", "5", "--symbols", "SIM01,SIM12", "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["market"], result["last"][:10]) == ("simulated", "2026-02-27")
+    days = sorted(path.stem for path in (tmp_path / "data" / "bars").glob("*.parquet"))
+    assert days[-1] == "2026-02-27"
+
+
+def test_a_change_of_settings_shows_in_the_data_set(
+    bars_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STOP_LOSS_PCT", "0.01")
+    assert door("--bars", bars_file, "--quiet") == 0
+    dataset = read_dataset(replace(settings_in(tmp_path), DATA_DIR=tmp_path / "data"))
+    assert dataset.about["trade_rules"]["stop_loss"] == 0.01
+    stopped = dataset.examples["exit_reason"] == "stop"
+    raw = dataset.examples["net_return"][stopped] + dataset.about["trade_rules"]["round_trip_cost"]
+    assert raw.median() == pytest.approx(-0.01, abs=1e-4)

@@ -1,0 +1,166 @@
+"""One source at a time: folders are claimed, kept apart, and only what was simulated is ever moved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from trading import settings_in
+
+from command import EXIT_CODES
+from config import Settings
+from market.bars import NoBars
+from market.simulated_feed import SYMBOLS
+from sources import StateRefused, bar_store, claim, open_market, stamp_of, stored_market, traded_sessions
+
+NOW = datetime(2026, 3, 3, 1, 0, 3, tzinfo=UTC)  # 20:00:03 the day before in New York
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+def folders(settings: Settings) -> tuple[Path, Path]:
+    return settings.MODELS_DIR, settings.DATA_DIR
+
+
+def fill(settings: Settings) -> None:
+    """What a run leaves: a journal, a model, bars, a log, and the file that keeps the folder in git."""
+    for folder in folders(settings):
+        (folder / ".gitkeep").touch()
+    (settings.MODELS_DIR / "journal.jsonl").write_text("{}\n")
+    (settings.MODELS_DIR / "predictions").mkdir()
+    (settings.DATA_DIR / "logs").mkdir()
+    (settings.DATA_DIR / "logs" / "live_trader.log").write_text("said\n")
+    (settings.DATA_DIR / "bars").mkdir()
+    (settings.DATA_DIR / "bars" / "2026-03-02.parquet").write_text("bars")
+
+
+def archives(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "archive").glob("*"))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_stamp_is_the_new_york_time() -> None:
+    assert stamp_of(NOW) == "20260302_200003"
+
+
+@pytest.mark.parametrize(("market", "feed"), [("recorded", "recorded"), ("simulated", "simulated"), ("alpaca", "iex")])
+def test_a_claim_writes_down_market_and_feed_in_both_folders(settings: Settings, market: str, feed: str) -> None:
+    assert stored_market(settings) is None
+    assert claim(settings, market, now=NOW) is None
+    for folder in folders(settings):
+        assert json.loads((folder / "source.json").read_text()) == {"market": market, "feed": feed}
+    assert stored_market(settings) == market
+    assert claim(settings, market, now=NOW) is None  # again by its owner
+
+
+@pytest.mark.parametrize(
+    ("owner", "other"), [("recorded", "simulated"), ("recorded", "alpaca"), ("alpaca", "recorded")]
+)
+def test_another_source_is_refused_naming_both_and_the_cure(settings: Settings, owner: str, other: str) -> None:
+    claim(settings, owner, now=NOW)
+    fill(settings)
+    before = [names(folder) for folder in folders(settings)]
+    with pytest.raises(StateRefused) as caught:
+        claim(settings, other, now=NOW, new_run=True)
+    message = str(caught.value)
+    assert f"belong to market {owner}" in message
+    assert f"not to {other}" in message
+    assert f"--market {owner}" in message
+    assert f"MODELS_DIR=models_{other} DATA_DIR=data_{other}" in message
+    assert "\n" not in message
+    assert [names(folder) for folder in folders(settings)] == before
+    assert stored_market(settings) == owner
+    assert EXIT_CODES[StateRefused] == 5
+
+
+def test_another_feed_of_the_same_market_is_another_source(settings: Settings) -> None:
+    claim(settings, "alpaca", now=NOW)
+    with pytest.raises(StateRefused, match=r"market alpaca \(feed iex\).* not to alpaca \(feed sip\)"):
+        claim(replace(settings, FEED="sip"), "alpaca", now=NOW)
+
+
+@pytest.mark.parametrize("lost", ["MODELS_DIR", "DATA_DIR"])
+def test_a_note_in_one_of_the_folders_is_enough_to_refuse(settings: Settings, lost: str) -> None:
+    claim(settings, "recorded", now=NOW)
+    (getattr(settings, lost) / "source.json").unlink()
+    assert stored_market(settings) == "recorded"
+    with pytest.raises(StateRefused):
+        claim(settings, "simulated", now=NOW)
+
+
+def test_the_simulated_state_makes_way_for_another_market_and_its_logs_stay(settings: Settings, tmp_path: Path) -> None:
+    claim(settings, "simulated", now=NOW)
+    fill(settings)
+    message = claim(settings, "recorded", now=NOW)
+    assert message is not None
+    assert "simulated_20260302_200003" in message
+    assert archives(tmp_path) == ["simulated_20260302_200003"]
+    archive = tmp_path / "archive" / "simulated_20260302_200003"
+    assert names(archive / "models") == {"journal.jsonl", "predictions", "source.json"}
+    assert names(archive / "data") == {"bars", "source.json"}
+    assert (archive / "data" / "bars" / "2026-03-02.parquet").read_text() == "bars"
+    assert names(settings.MODELS_DIR) == {".gitkeep", "source.json"}
+    assert names(settings.DATA_DIR) == {".gitkeep", "logs", "source.json"}
+    assert (settings.DATA_DIR / "logs" / "live_trader.log").read_text() == "said\n"
+    assert stored_market(settings) == "recorded"
+
+
+def test_a_new_simulated_run_archives_the_books_of_the_last(settings: Settings, tmp_path: Path) -> None:
+    claim(settings, "simulated", now=NOW, new_run=True)
+    fill(settings)
+    assert claim(settings, "simulated", now=NOW) is None  # a door that looks, not a run
+    assert archives(tmp_path) == []
+    assert claim(settings, "simulated", now=NOW, new_run=True) is not None
+    assert archives(tmp_path) == ["simulated_20260302_200003"]
+    assert stored_market(settings) == "simulated"
+    assert not (settings.MODELS_DIR / "journal.jsonl").exists()
+
+
+def test_bars_and_models_made_for_a_simulated_run_are_used_by_it(settings: Settings, tmp_path: Path) -> None:
+    claim(settings, "simulated", now=NOW)
+    fill(settings)
+    (settings.MODELS_DIR / "journal.jsonl").unlink()
+    assert claim(settings, "simulated", now=NOW, new_run=True) is None
+    assert archives(tmp_path) == []
+    assert (settings.DATA_DIR / "bars" / "2026-03-02.parquet").exists()
+
+
+def test_only_the_last_archive_is_kept(settings: Settings, tmp_path: Path) -> None:
+    for hour in (1, 2, 3):
+        claim(settings, "simulated", now=NOW, new_run=True)
+        (settings.MODELS_DIR / "journal.jsonl").write_text(f"{hour}")
+        claim(settings, "simulated", now=NOW.replace(hour=hour), new_run=True)
+    assert archives(tmp_path) == ["simulated_20260302_220003"]
+    assert (tmp_path / "archive" / "simulated_20260302_220003" / "models" / "journal.jsonl").read_text() == "3"
+
+
+def test_recorded_books_are_never_archived_by_a_new_run(settings: Settings, tmp_path: Path) -> None:
+    claim(settings, "recorded", now=NOW)
+    fill(settings)
+    assert claim(settings, "recorded", now=NOW, new_run=True) is None
+    assert (settings.MODELS_DIR / "journal.jsonl").exists()
+    assert archives(tmp_path) == []
+
+
+def test_the_simulated_market_opens_without_any_file_and_its_end_is_traded(settings: Settings) -> None:
+    feed = open_market(replace(settings, MARKET="simulated", DAYS_BACK=7))
+    assert feed.market == "simulated"
+    assert feed.symbols(NOW) == SYMBOLS
+    sessions = feed.sessions()
+    assert traded_sessions(feed, None) == sessions[-5:]
+    assert traded_sessions(feed, 2) == sessions[-2:]
+
+
+def test_recorded_bars_are_needed_to_open_the_recorded_market(settings: Settings) -> None:
+    with pytest.raises(NoBars, match="run: python build_dataset"):
+        open_market(settings)
+    assert bar_store(settings).days() == []
