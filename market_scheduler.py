@@ -80,6 +80,7 @@ class MarketScheduler:
         self._say = say
         self._training: tuple[date, Training] | None = None
         self._said_idle: date | None = None
+        self._begun: set[tuple[str, date]] = set()  # duties that this process began: one that fails is not begun again
         self.failures: Counter[str] = Counter()
 
     def run(self, clock: Iterable[datetime]) -> None:
@@ -114,7 +115,7 @@ class MarketScheduler:
         due = at_new_york(session.day, self._settings.TRAIN_TIME)
         if due < session.close:  # a TRAIN_TIME before the close means the early hours of the next day
             due += timedelta(days=1)
-        if now < due or ("train", str(session.day)) in self._trader.books.duties:
+        if now < due or self._was_begun("train", session.day):
             return
         if now >= next_session(session.open).open - TRAIN_UNTIL_BEFORE_OPEN:
             words = "not begun before the next session"
@@ -122,6 +123,7 @@ class MarketScheduler:
                 self._say(f"training of {session.day} was missed: {words}")
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return
+        self._begun.add(("train", session.day))
         self._training = session.day, self._train(now)
         self._finish_training(*self._training)
 
@@ -135,11 +137,15 @@ class MarketScheduler:
 
     def _rebalance_due(self, now: datetime) -> None:
         session = session_on(new_york(now).date())
-        if session is None or ("rebalance", str(session.day)) in self._trader.books.duties:
+        if session is None or self._was_begun("rebalance", session.day):
             return
         if at_new_york(session.day, self._settings.REBALANCE_TIME) <= now < session.open:
+            self._begun.add(("rebalance", session.day))
             self._trader.rebalance(now)
             self._trader.record_duty("rebalance", str(session.day), "done", "")
+
+    def _was_begun(self, duty: str, day: date) -> bool:
+        return (duty, day) in self._begun or (duty, str(day)) in self._trader.books.duties
 
     def _say_idle(self, now: datetime) -> None:
         """One line a day on which the market does not open."""

@@ -83,13 +83,11 @@ def nightly_training(
 
 
 def _read(code: int, output: str, errors: str) -> tuple[str, str]:
-    lines = output.strip().splitlines()
-    result = json.loads(lines[-1]) if lines else {}
     if code != 0:
         log.error("training ended with code %s\n%s", code, errors)
         last = errors.strip().splitlines()[-1] if errors.strip() else "no message"
-        return "failed", result.get("error", f"exit code {code}: {last}")
-    card = result["card"]
+        return "failed", f"exit code {code}: {last}"
+    card = json.loads(output.strip().splitlines()[-1])["card"]
     auc, error = card["scores"]["auc"], card["scores"]["auc_standard_error"]
     proof = "proven" if card["proven"] else "unproven"
     serves = "serves from now on" if card["published"] else f"is kept aside: {card['publish_reason']}"

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from trading import FakeTime, settings_in
+
+from desk.books import Books
+from market.clock import ReplayClock
+from market.hours import at_new_york, local_time, new_york, session_on, sessions_between
+from market_scheduler import MarketScheduler, duty_jobs, status
+from nightly import Skipped
+
+
+@dataclass
+class FakeTrader:
+    """Remembers when it was called; its books are real ones."""
+
+    books: Books = field(default_factory=lambda: Books(local_time))
+    minutes: list[datetime] = field(default_factory=list)
+    rebalances: list[datetime] = field(default_factory=list)
+    breaks_at: Callable[[datetime], bool] = lambda now: False
+
+    def minute(self, now: datetime) -> None:
+        if self.breaks_at(now):
+            raise RuntimeError("the minute broke")
+        self.minutes.append(now)
+        self.books.last_minute = int(now.timestamp() // 60)
+
+    def rebalance(self, now: datetime) -> None:
+        self.rebalances.append(now)
+
+    def record_duty(self, duty: str, session: str, outcome: str, words: str) -> None:
+        self.books.duties[duty, session] = outcome
+
+
+@dataclass
+class FakeTraining:
+    """Ends at the given ask."""
+
+    asks: int = 1
+    result: tuple[str, str] = ("done", "fine")
+
+    def outcome(self) -> tuple[str, str] | None:
+        self.asks -= 1
+        return self.result if self.asks <= 0 else None
+
+
+@dataclass
+class Bench:
+    """A scheduler over fakes, and what it did."""
+
+    scheduler: MarketScheduler
+    trader: FakeTrader
+    trained: list[datetime]
+    said: list[str]
+
+
+def bench(folder: Path, trader: FakeTrader | None = None, training: Callable[[], object] = FakeTraining) -> Bench:
+    trader, trained, said = trader or FakeTrader(), [], []
+
+    def train(now: datetime) -> object:
+        trained.append(now)
+        return training()
+
+    return Bench(MarketScheduler(settings_in(folder), trader, train, said.append), trader, trained, said)
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def every_minute(start: datetime, end: datetime) -> list[datetime]:
+    return [start + timedelta(minutes=i) for i in range(int((end - start) / timedelta(minutes=1)) + 1)]
+
+
+WEEK = sessions_between(date(2026, 11, 23), date(2026, 11, 30))  # Thanksgiving: closed on the 26th, early on the 27th
+
+
+def test_a_week_has_each_duty_once_a_session_and_every_minute(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    b.scheduler.run(every_minute(WEEK[0].open - timedelta(hours=9), WEEK[-1].close + timedelta(hours=6)))
+    assert [now for now in b.trained if now > WEEK[0].open] == [at_new_york(s.day, "20:00") for s in WEEK]
+    assert b.trader.rebalances == [at_new_york(s.day, "04:00") for s in WEEK]
+    assert len(b.trader.minutes) == sum(s.minutes + 1 for s in WEEK)
+    assert b.trader.minutes[0] == WEEK[0].open
+    closing = [now for now in b.trader.minutes if new_york(now).date() == date(2026, 11, 27)]
+    assert f"{new_york(closing[-1]):%H:%M}" == "13:00"
+
+
+def test_a_replay_clock_brings_the_same_duties_as_every_minute_of_the_week(tmp_path: Path) -> None:
+    slow, quick = bench(tmp_path), bench(tmp_path)
+    slow.scheduler.run(every_minute(WEEK[0].open - timedelta(hours=7), WEEK[-1].close + timedelta(hours=6)))
+    quick.scheduler.run(ReplayClock(WEEK))
+    assert quick.trader.minutes == slow.trader.minutes
+    assert quick.trader.rebalances == slow.trader.rebalances
+    assert quick.trained[-len(WEEK) :] == slow.trained[-len(WEEK) :]
+
+
+def test_a_holiday_is_one_line(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    day = at_new_york(date(2026, 11, 26), "00:00")
+    b.scheduler.run(every_minute(day, day + timedelta(hours=23)))
+    assert b.trader.minutes == []
+    assert sum("no session, nothing new to learn" in line for line in b.said) == 1
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 6), date(2026, 3, 9), date(2026, 10, 30), date(2026, 11, 2)])
+def test_duties_keep_their_new_york_time_over_a_change_of_the_clocks(tmp_path: Path, day: date) -> None:
+    b = bench(tmp_path)
+    b.scheduler.run(ReplayClock([session_on(day)]))
+    assert f"{new_york(b.trained[-1]):%H:%M}" == "20:00"
+    assert f"{new_york(b.trader.rebalances[0]):%H:%M}" == "04:00"
+
+
+def test_a_training_missed_at_eight_is_made_up_once(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    for time in ("21:40", "21:41", "23:00"):
+        b.scheduler.tick(at_new_york(date(2026, 11, 24), time))
+    assert b.trained == [at_new_york(date(2026, 11, 24), "21:40")]
+
+
+def test_a_training_missed_until_an_hour_before_the_open_is_said_to_be_missed(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    b.trader.books.last_minute = 1
+    b.scheduler.tick(at_new_york(date(2026, 11, 25), "08:30"))
+    assert b.trained == []
+    assert b.trader.books.duties["train", "2026-11-24"] == "missed"
+    assert any("missed" in line for line in b.said)
+
+
+def test_a_rebalance_missed_at_four_is_made_up_before_the_open_only(tmp_path: Path) -> None:
+    late, too_late = bench(tmp_path), bench(tmp_path)
+    late.scheduler.tick(at_new_york(date(2026, 11, 25), "09:29"))
+    too_late.scheduler.tick(at_new_york(date(2026, 11, 25), "09:30"))
+    assert len(late.trader.rebalances) == 1
+    assert too_late.trader.rebalances == []
+
+
+def test_books_that_know_a_duty_is_done_keep_it_from_being_done_again(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    b.trader.books.duties["train", "2026-11-24"] = "done"
+    b.trader.books.duties["rebalance", "2026-11-25"] = "done"
+    b.scheduler.tick(at_new_york(date(2026, 11, 24), "20:05"))
+    b.scheduler.tick(at_new_york(date(2026, 11, 25), "04:05"))
+    assert (b.trained, b.trader.rebalances) == ([], [])
+
+
+def test_a_long_training_does_not_keep_the_clock_waiting(tmp_path: Path) -> None:
+    b = bench(tmp_path, training=lambda: FakeTraining(asks=5))
+    start = at_new_york(date(2026, 11, 24), "20:00")
+    b.scheduler.run(every_minute(start, start + timedelta(minutes=3)))
+    assert ("train", "2026-11-24") not in b.trader.books.duties
+    b.scheduler.tick(start + timedelta(minutes=4))
+    assert b.trader.books.duties["train", "2026-11-24"] == "done"
+    assert len(b.trained) == 1
+
+
+def test_a_minute_that_breaks_is_counted_and_starves_no_other_duty(tmp_path: Path) -> None:
+    trader = FakeTrader(breaks_at=lambda now: now.minute == 40)
+    b = bench(tmp_path, trader)
+    b.scheduler.run(ReplayClock(WEEK[:1]))
+    assert b.scheduler.failures == {"trading minute": 7}  # 9:40, 10:40 ... 15:40
+    assert len(trader.minutes) == 391 - 7
+    assert b.trained[-1] == at_new_york(WEEK[0].day, "20:00")
+    assert any("RuntimeError: the minute broke" in line for line in b.said)
+
+
+def test_a_training_that_cannot_start_keeps_nothing_else_from_running(tmp_path: Path) -> None:
+    def broken() -> object:
+        raise OSError("disk full")
+
+    b = bench(tmp_path, training=broken)
+    b.scheduler.run(ReplayClock(WEEK[:2]))
+    assert len(b.trader.minutes) == 2 * 391
+    assert b.scheduler.failures == {"training": 3}  # once for each session that had closed, not once a minute
+
+
+def test_a_skipped_training_is_not_talked_about(tmp_path: Path) -> None:
+    b = bench(tmp_path, training=lambda: Skipped("not tonight"))
+    b.scheduler.tick(at_new_york(date(2026, 11, 24), "20:00"))
+    assert b.said == []
+    assert b.trader.books.duties["train", "2026-11-24"] == "skipped"
+
+
+def test_a_wall_clock_of_fake_time_brings_every_minute_of_a_session(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    session = WEEK[0]
+    time = FakeTime(session.open - timedelta(minutes=90), session.close + timedelta(hours=5))
+    b.scheduler.run(time.clock())
+    assert b.trader.minutes == every_minute(session.open, session.close)
+
+
+def test_the_status_of_an_early_close(tmp_path: Path) -> None:
+    lines = status(settings_in(tmp_path), utc("2026-11-27T15:00:00+00:00"))
+    assert lines["market"] == "open"
+    assert lines["next close"] == "Fri 2026-11-27 13:00 EST"
+    assert lines["next open"] == "Mon 2026-11-30 09:30 EST"
+
+
+def test_the_next_duties_are_at_their_new_york_times(tmp_path: Path) -> None:
+    lines = status(settings_in(tmp_path, TRAIN_TIME="19:15"), utc("2026-11-27T15:00:00+00:00"))
+    assert "19:15" in lines["next training"]
+    assert "04:00" in lines["next rebalance"]
+    assert len(duty_jobs(settings_in(tmp_path)).jobs) == 2

@@ -1,0 +1,451 @@
+"""Predictions: the documented dict with its reason, from the model that serves, and never from one that must not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from trading import publish_eager_model, settings_in
+
+import ml_predictor
+from build_dataset import prepare
+from config import Settings
+from learning.features import FEATURES, compute_features
+from learning.model_store import ModelStore, NoModel
+from market.bars import Bar, as_bars
+from market.hours import sessions_between
+from market.recorded_feed import RecordedFeed
+from market.simulated_feed import simulate_bars
+from ml_predictor import MLPredictor, newest_features
+
+ROOT = Path(ml_predictor.__file__).resolve().parent
+SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 6))
+SYMBOLS = ["SIM06", "SIM10", "SIM12"]
+STAMP = "20260204_200000"
+NOON = SESSIONS[-1].open + timedelta(hours=2, minutes=30)
+TYPES = {
+    "symbol": str,
+    "signal": int,
+    "confidence": float,
+    "price": float,
+    "recommendation": str,
+    "meets_threshold": bool,
+    "timestamp": str,
+    "model_id": str,
+    "reason": str,
+}
+
+
+@pytest.fixture(scope="module")
+def bars() -> pd.DataFrame:
+    return simulate_bars(SESSIONS, SYMBOLS, seed=19)
+
+
+@pytest.fixture(scope="module")
+def models(bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one published model that learnt from the first four sessions; copy it, do not change it."""
+    settings = settings_in(tmp_path_factory.mktemp("published"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("learning.classifier.TREES", 30)
+        publish_eager_model(settings, bars[bars["timestamp"] < SESSIONS[-1].open].reset_index(drop=True))
+    return settings.MODELS_DIR
+
+
+@pytest.fixture
+def settings(models: Path, tmp_path: Path) -> Settings:
+    """Settings whose models folder holds a copy of the published model."""
+    settings = settings_in(tmp_path)
+    settings.MODELS_DIR.mkdir()
+    for path in models.iterdir():
+        (settings.MODELS_DIR / path.name).write_bytes(path.read_bytes())
+    return settings
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Folders of this test alone; the logging that a door configures ends with the test."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("COLUMNS", "200")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def until(bars: pd.DataFrame, now: datetime) -> RecordedFeed:
+    """The market whose newest bar became known at `now`."""
+    return RecordedFeed(bars[bars["timestamp"] < now].reset_index(drop=True))
+
+
+def store(settings: Settings, bars: pd.DataFrame) -> None:
+    """Keep bars in data/bars/, by day."""
+    folder = settings.DATA_DIR / "bars"
+    folder.mkdir(parents=True)
+    for day, rows in bars.groupby(bars["timestamp"].dt.tz_convert("America/New_York").dt.date):
+        rows.to_parquet(folder / f"{day}.parquet", index=False)
+
+
+def change_card(settings: Settings, **changes: Any) -> None:
+    path = settings.MODELS_DIR / f"card_{STAMP}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+# --- one prediction -------------------------------------------------------------------------------------------------
+
+
+def test_a_prediction_is_the_documented_dict(settings: Settings, bars: pd.DataFrame) -> None:
+    prediction = MLPredictor(settings, until(bars, NOON)).predict("SIM06")
+    assert {name: type(value) for name, value in prediction.items()} == TYPES
+    assert prediction["symbol"] == "SIM06"
+    assert prediction["timestamp"] == "2026-02-06T12:00:00-05:00"
+    assert prediction["model_id"] == STAMP
+    last = bars[(bars["symbol"] == "SIM06") & (bars["timestamp"] < NOON)].iloc[-1]
+    assert prediction["price"] == last["close"]
+    assert json.loads(json.dumps(prediction, allow_nan=False)) == prediction
+
+
+def test_confidence_is_the_models_probability_for_the_newest_row(settings: Settings, bars: pd.DataFrame) -> None:
+    model = ModelStore(settings.MODELS_DIR).load()
+    known = bars[bars["timestamp"] < NOON].reset_index(drop=True)
+    newest = compute_features(known).groupby("symbol").tail(1).set_index("symbol")
+    predictor = MLPredictor(settings, until(bars, NOON))
+    for symbol in SYMBOLS:
+        expected = model.confidence(newest.loc[[symbol], FEATURES].to_numpy())[0]
+        assert predictor.predict(symbol)["confidence"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_buy_meets_the_threshold_while_the_market_is_open(settings: Settings, bars: pd.DataFrame) -> None:
+    confidence = MLPredictor(settings, until(bars, NOON)).predict("SIM06")["confidence"]
+    for threshold, buys in ((confidence, True), (confidence + 1e-9, False)):
+        predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOON))
+        prediction = predictor.predict("SIM06")
+        assert prediction["meets_threshold"] is buys
+        assert (prediction["signal"], prediction["recommendation"]) == ((1, "BUY") if buys else (0, "HOLD"))
+        words = "reaches" if buys else "is below"
+        assert prediction["reason"].startswith(f"{confidence:.2f} {words} {threshold:.2f}; as of 2026-02-06 12:00")
+
+
+def test_after_the_close_nothing_is_bought_and_the_reason_says_so(settings: Settings, bars: pd.DataFrame) -> None:
+    predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=0.01), RecordedFeed(bars))
+    prediction = predictor.predict("SIM06")
+    assert prediction["timestamp"] == "2026-02-06T16:00:00-05:00"
+    assert (prediction["signal"], prediction["recommendation"]) == (0, "HOLD")
+    assert prediction["meets_threshold"] is True
+    assert "market is closed" in prediction["reason"]
+    assert prediction["reason"].endswith("the end of the stored recorded bars")
+
+
+@pytest.mark.parametrize("market", ["recorded", "simulated"])
+def test_the_reason_names_the_market_that_lies_in_the_past(settings: Settings, bars: pd.DataFrame, market: str) -> None:
+    change_card(settings, market=market, feed=market)
+    reason = MLPredictor(settings, RecordedFeed(bars, market)).predict("SIM06")["reason"]
+    assert f"as of 2026-02-06 16:00, the end of the stored {market} bars" in reason
+
+
+@pytest.mark.parametrize("before", [[], ["SIM06"]])
+def test_an_unknown_symbol_is_held_at_price_zero_with_the_reason(
+    settings: Settings, bars: pd.DataFrame, before: list[str]
+) -> None:
+    predictor = MLPredictor(settings, until(bars, NOON))
+    for symbol in before:
+        predictor.predict(symbol)
+    prediction = predictor.predict("ZZZ")
+    assert {name: type(value) for name, value in prediction.items()} == TYPES
+    assert (prediction["signal"], prediction["recommendation"]) == (0, "HOLD")
+    assert (prediction["price"], prediction["confidence"], prediction["meets_threshold"]) == (0.0, 0.0, False)
+    assert prediction["reason"].startswith("the source has no bars of it")
+    assert predictor.get_prediction_history("ZZZ") == []
+    assert predictor.predict("SIM10")["price"] > 0
+
+
+def test_a_symbol_with_few_bars_is_warming_up(settings: Settings, bars: pd.DataFrame) -> None:
+    new = (bars["symbol"] == "SIM10") & (bars["timestamp"] < NOON - timedelta(minutes=120))
+    predictor = MLPredictor(settings, until(bars[~new].reset_index(drop=True), NOON))
+    prediction = predictor.predict("SIM10")
+    assert prediction["reason"].startswith("warming up: 120 of 390 bars")
+    assert (prediction["signal"], prediction["confidence"]) == (0, 0.0)
+    assert prediction["price"] > 0
+    assert predictor.get_prediction_history("SIM10") == []
+
+
+def test_a_symbol_that_has_not_traded_for_minutes_says_how_many(settings: Settings, bars: pd.DataFrame) -> None:
+    silent = (bars["symbol"] == "SIM10") & (bars["timestamp"] >= NOON - timedelta(minutes=7))
+    predictor = MLPredictor(settings, until(bars[~silent].reset_index(drop=True), NOON))
+    assert predictor.predict("SIM10")["reason"].startswith("last bar is 8 minutes old")
+    assert predictor.predict("SIM06")["confidence"] > 0
+
+
+def test_a_feature_that_is_undefined_is_said_and_not_predicted(settings: Settings, bars: pd.DataFrame) -> None:
+    still = bars.copy()
+    rows = (still["symbol"] == "SIM10") & (still["timestamp"] >= NOON - timedelta(minutes=60))
+    still.loc[rows, ["open", "high", "low", "close"]] = 100.0
+    prediction = MLPredictor(settings, until(still, NOON)).predict("SIM10")
+    assert prediction["reason"].startswith("a feature is undefined (no price or volume change)")
+    assert (prediction["signal"], prediction["confidence"], prediction["price"]) == (0, 0.0, 100.0)
+
+
+# --- several --------------------------------------------------------------------------------------------------------
+
+
+def test_buy_signals_are_those_that_meet_the_threshold_best_first(settings: Settings, bars: pd.DataFrame) -> None:
+    each = {symbol: MLPredictor(settings, until(bars, NOON)).predict(symbol)["confidence"] for symbol in SYMBOLS}
+    ranked = sorted(SYMBOLS, key=lambda symbol: -each[symbol])
+    for count in range(len(SYMBOLS) + 1):
+        threshold = each[ranked[count - 1]] if count else 0.99
+        predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOON))
+        for asked in (SYMBOLS, SYMBOLS[::-1]):
+            found = predictor.get_buy_signals([*asked, "ZZZ"])
+            assert [prediction["symbol"] for prediction in found] == ranked[:count]
+            assert all(prediction["meets_threshold"] and prediction["signal"] == 1 for prediction in found)
+
+
+def test_minute_by_minute_a_predictor_says_what_a_new_one_would(settings: Settings, bars: pd.DataFrame) -> None:
+    predictor = MLPredictor(settings, until(bars, NOON))
+    predictor.at_minute(NOON, SYMBOLS, [])
+    for minute in range(1, 5):
+        now = NOON + timedelta(minutes=minute)
+        newest = as_bars(bars[bars["timestamp"] == now - timedelta(minutes=1)])
+        assert len(newest) == len(SYMBOLS)
+        again: Sequence[Bar] = [*newest, *newest]  # a bar that comes twice counts once
+        followed = predictor.at_minute(now, SYMBOLS, again)
+        anew = MLPredictor(settings, until(bars, now)).at_minute(now, SYMBOLS, [])
+        assert [p.symbol for p in followed] == SYMBOLS
+        for one, other in zip(followed, anew, strict=True):
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-6)
+            assert (one.price, one.problem) == (other.price, None)
+
+
+def test_the_newest_features_are_the_last_row_of_the_table(settings: Settings, bars: pd.DataFrame) -> None:
+    predictor = MLPredictor(settings, until(bars, NOON))
+    predictor.at_minute(NOON, ["SIM12"], [])
+    table = compute_features(bars[(bars["symbol"] == "SIM12") & (bars["timestamp"] < NOON)].reset_index(drop=True))
+    np.testing.assert_allclose(
+        newest_features(predictor._windows["SIM12"]),
+        table[FEATURES].iloc[-1].to_numpy(dtype=float),
+        rtol=1e-6,
+        atol=1e-9,
+    )
+
+
+# --- history --------------------------------------------------------------------------------------------------------
+
+FRESH = """
+import json, sys
+from config import load_settings
+from ml_predictor import MLPredictor
+print(json.dumps(MLPredictor(load_settings()).get_prediction_history(sys.argv[1])))
+"""
+
+
+def test_history_is_there_in_a_fresh_interpreter_oldest_first(
+    settings: Settings, bars: pd.DataFrame, tmp_path: Path
+) -> None:
+    minutes = [NOON, NOON - timedelta(minutes=30), NOON - timedelta(days=1)]
+    for now in minutes:
+        change_card(settings, train_end=(SESSIONS[0].close).isoformat())
+        predictor = MLPredictor(settings, until(bars, now))
+        for symbol in ("SIM06", "SIM10"):
+            predictor.predict(symbol)
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, "SIM06"], capture_output=True, text=True, cwd=ROOT, env=os.environ, check=True
+    )
+    history = json.loads(done.stdout)
+    assert [p["timestamp"] for p in history] == [
+        "2026-02-05T12:00:00-05:00",
+        "2026-02-06T11:30:00-05:00",
+        "2026-02-06T12:00:00-05:00",
+    ]
+    assert {p["symbol"] for p in history} == {"SIM06"}
+    assert all(math.isfinite(p["price"]) and p["price"] > 0 for p in history)
+    assert all(f"{p['symbol']}: {p['recommendation']} @ ${p['price']:.2f}" for p in history[-5:])  # as documented
+    assert history == MLPredictor(settings_in(tmp_path)).get_prediction_history("SIM06")
+
+
+def test_without_predictions_the_history_is_empty(tmp_path: Path) -> None:
+    assert MLPredictor(settings_in(tmp_path)).get_prediction_history("AAPL") == []
+
+
+# --- which model ----------------------------------------------------------------------------------------------------
+
+
+def test_constructing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    MLPredictor()
+    MLPredictor(settings_in(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_model_nothing_is_ready_and_the_documented_words_appear(bars: pd.DataFrame, tmp_path: Path) -> None:
+    predictor = MLPredictor(settings_in(tmp_path), RecordedFeed(bars))
+    assert predictor.is_model_ready() is False
+    for question in (lambda: predictor.predict("SIM06"), lambda: predictor.get_buy_signals(["SIM06"])):
+        with pytest.raises(NoModel, match=r"^No trained model found in .*Run: python ml_trainer.py$"):
+            question()
+
+
+def test_without_bars_nothing_is_ready(tmp_path: Path) -> None:
+    assert MLPredictor(settings_in(tmp_path)).is_model_ready() is False
+
+
+def test_with_a_model_it_is_ready(settings: Settings, bars: pd.DataFrame) -> None:
+    assert MLPredictor(settings, until(bars, NOON)).is_model_ready() is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"market": "alpaca", "feed": "iex"}, "learnt from market alpaca (feed iex), here is recorded (feed recorded)"),
+        ({"market": "recorded", "feed": "other"}, "learnt from market recorded (feed other), here is recorded"),
+        ({"train_end": (NOON + timedelta(minutes=1)).isoformat()}, f"{STAMP} is from the future"),
+        ({"versions": {"numpy": "0.1"}}, "was trained with numpy 0.1"),
+    ],
+)
+def test_a_model_that_must_not_predict_here_is_refused_with_the_cure(
+    settings: Settings, bars: pd.DataFrame, changes: dict[str, Any], words: str
+) -> None:
+    change_card(settings, **changes)
+    predictor = MLPredictor(settings, until(bars, NOON))
+    assert predictor.is_model_ready() is False
+    with pytest.raises(NoModel) as caught:
+        predictor.predict("SIM06")
+    assert str(caught.value).startswith("Model not ready for predictions: ")
+    assert words in str(caught.value)
+    assert "Run: python ml_trainer.py" in str(caught.value)
+    assert predictor.get_prediction_history("SIM06") == []
+
+
+def test_a_model_may_predict_from_the_moment_its_last_trade_had_settled(settings: Settings, bars: pd.DataFrame) -> None:
+    change_card(settings, train_end=NOON.isoformat())
+    assert MLPredictor(settings, until(bars, NOON)).is_model_ready()
+    assert not MLPredictor(settings, until(bars, NOON - timedelta(minutes=1))).is_model_ready()
+
+
+def test_a_model_of_other_features_is_refused(settings: Settings, bars: pd.DataFrame) -> None:
+    model_store = ModelStore(settings.MODELS_DIR)
+    model = model_store.load()
+    card = {**model.card, "features": FEATURES[::-1], "stamp": "20260205_200000"}
+    model_store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), serve=True)
+    with pytest.raises(NoModel, match="was trained with other features. Run: python build_dataset"):
+        MLPredictor(settings, until(bars, NOON)).predict("SIM06")
+
+
+def test_a_model_published_meanwhile_is_taken_up(settings: Settings, bars: pd.DataFrame) -> None:
+    predictor = MLPredictor(settings, until(bars, NOON))
+    before = predictor.predict("SIM06")
+    model_store = ModelStore(settings.MODELS_DIR)
+    model = model_store.load()
+    steeper = replace(model.classifier, calibration=replace(model.classifier.calibration, intercept=-2.0))
+    card = {**model.card, "stamp": "20260205_200000"}
+    model_store.publish(card, steeper, model.scaler, pd.DataFrame({"a": [1]}), serve=False)
+    assert predictor.predict("SIM06") == before
+    model_store.use("20260205_200000")
+    after = predictor.predict("SIM06")
+    assert after["model_id"] == "20260205_200000"
+    assert after["confidence"] < before["confidence"]
+    model_store.use(STAMP)
+    assert predictor.predict("SIM06") == before
+
+
+# --- the door -------------------------------------------------------------------------------------------------------
+
+
+def door(*argv: str) -> int:
+    return ml_predictor.main(list(argv))
+
+
+def test_the_door_shows_a_table_and_explains_silence(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(settings, bars)
+    monkeypatch.setenv("MARKET", "recorded")
+    monkeypatch.setenv("MIN_CONFIDENCE", "0.99")
+    assert door("--json") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    out = "\n".join(lines)
+    predictions = json.loads(last)["predictions"]
+    assert [p["symbol"] for p in predictions] == SYMBOLS
+    assert "AAPL, MSFT, TSLA are not in this market; here are its first 3" in out
+    assert f"model {STAMP}" in out
+    for p in predictions:
+        assert set(p) == set(TYPES)
+        row = next(line for line in lines if line.startswith(p["symbol"])).split()
+        assert row[:4] == [p["symbol"], f"{p['price']:.2f}", f"{p['confidence']:.2f}", "HOLD"]
+    best = max(p["confidence"] for p in predictions)
+    passing = [sum(p["confidence"] >= level for p in predictions) for level in (0.6, 0.5)]
+    assert f"No buy signals generated: best confidence {best:.2f}, threshold 0.99; " in out
+    assert f"{passing[0]} would pass at 0.60, {passing[1]} at 0.50. Lower MIN_CONFIDENCE to trade more" in out
+
+
+def test_the_door_does_not_complain_where_there_are_signals(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(settings, bars[bars["timestamp"] < NOON])
+    monkeypatch.setenv("MIN_CONFIDENCE", "0.01")
+    assert door("--market", "recorded", "--symbols", "SIM10,ZZZ") == 0
+    out = capsys.readouterr().out
+    assert "No buy signals generated" not in out
+    assert "are not in this market" not in out
+    assert "BUY" in next(line for line in out.splitlines() if line.startswith("SIM10"))
+    assert "the source has no bars of it" in next(line for line in out.splitlines() if line.startswith("ZZZ"))
+
+
+def test_documented_samples_are_shown_where_the_market_has_them(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = bars.replace({"symbol": {"SIM06": "AAPL", "SIM12": "TSLA"}})
+    store(settings, renamed.sort_values(["symbol", "timestamp"]))
+    assert door("--market", "recorded", "--json") == 0
+    out = capsys.readouterr().out
+    assert [p["symbol"] for p in json.loads(out.splitlines()[-1])["predictions"]] == ["AAPL", "TSLA"]
+    assert "not in this market" not in out
+
+
+def test_the_market_is_that_of_the_folders(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKET", "auto")
+    store(settings, bars)
+    (settings.DATA_DIR / "source.json").write_text('{"market": "recorded", "feed": "recorded"}')
+    assert door("--json", "--quiet") == 0
+    (prediction, *_) = json.loads(capsys.readouterr().out)["predictions"]
+    assert "the end of the stored recorded bars" in prediction["reason"]
+
+
+@pytest.mark.parametrize("with_bars", [True, False])
+def test_without_model_or_bars_the_door_ends_with_7_and_one_line(
+    bars: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], with_bars: bool
+) -> None:
+    if with_bars:
+        store(settings_in(tmp_path), bars)
+    assert door("--market", "recorded", "--json") == 7
+    captured = capsys.readouterr()
+    words = "No trained model found in" if with_bars else "no bars are stored; run: python build_dataset.py"
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert json.loads(captured.out.splitlines()[-1])["exit_code"] == 7
+
+
+def test_what_is_learnt_is_what_is_predicted(settings: Settings, bars: pd.DataFrame) -> None:
+    examples = prepare(RecordedFeed(bars), SESSIONS[-1].close, settings).examples
+    row = examples[(examples["symbol"] == "SIM06") & (examples["timestamp"] < NOON)].iloc[-1]
+    predictor = MLPredictor(settings, until(bars, row["timestamp"].to_pydatetime() + timedelta(minutes=1)))
+    expected = ModelStore(settings.MODELS_DIR).load().confidence(row[FEATURES].to_numpy(dtype=float)[None])[0]
+    change_card(settings, train_end=SESSIONS[0].close.isoformat())
+    assert predictor.predict("SIM06")["confidence"] == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,462 @@
+"""Training: a model judged on later days, published with a card that says what a person must know."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import threadpool_limits
+from trading import settings_in
+
+import ml_trainer
+from build_dataset import Dataset, prepare, read_dataset, write_dataset
+from config import Settings
+from learning.evaluation import TooFewSessions
+from learning.features import FEATURES
+from learning.model_store import ModelStore, NoModel
+from market.hours import at_new_york, sessions_between
+from market.recorded_feed import RecordedFeed
+from market.simulated_feed import simulate_bars
+from ml_trainer import MLTrainer, break_even
+
+ROOT = Path(ml_trainer.__file__).resolve().parent
+SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 19))  # 13: one warms up, one is not settled
+EVENING = at_new_york(SESSIONS[-1].day, "20:00")
+STAMP = "20260219_200000"
+DOCUMENTED_CARD = [
+    "stamp",
+    "model_type",
+    "market",
+    "feed",
+    "symbols",
+    "train_start",
+    "train_end",
+    "rows",
+    "independent_rows",
+    "features",
+    "published",
+    "proven",
+    "reason",
+    "scores",
+    "baseline",
+    "importances",
+    "calibration",
+    "versions",
+    "sha256",
+]
+DOCUMENTED_SCORES = ["auc", "accuracy", "precision", "recall", "brier", "ece", "signals", "net_return_per_signal"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_and_quiet() -> Iterator[None]:
+    """Small forests; and boosting on one thread, as its threads spin for each other where the machine is shared."""
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, user_api="openmp"):
+        patch.setattr("learning.classifier.TREES", 30)
+        patch.setattr("learning.evaluation._IMPORTANCE_ROWS", 300)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_logging() -> Iterator[None]:
+    """The logging that a door configures ends with these tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Every eighth example of two simulated symbols, said to be recorded."""
+    feed = RecordedFeed(simulate_bars(SESSIONS, ["SIM06", "SIM10"], seed=19))
+    whole = prepare(feed, EVENING, settings_in(tmp_path_factory.mktemp("dataset")))
+    examples = whole.examples.iloc[::8].reset_index(drop=True)
+    return Dataset(examples, whole.about | {"rows": len(examples)})
+
+
+def folders(folder: Path, dataset: Dataset | None = None, **changes: object) -> Settings:
+    settings = settings_in(folder, **changes)
+    settings.DATA_DIR.mkdir(parents=True)
+    if dataset is not None:
+        write_dataset(dataset, settings)
+    return settings
+
+
+def door(settings: Settings, *argv: str) -> tuple[int, str]:
+    """Exit code and what was printed."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        for name in ("DATA_DIR", "MODELS_DIR"):
+            patch.setenv(name, str(getattr(settings, name)))
+        patch.setenv("COLUMNS", "200")
+        return ml_trainer.main(list(argv)), printed.getvalue()
+
+
+class Trained(NamedTuple):
+    settings: Settings
+    out: str
+    card: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One training through the door; tests read its folders and leave them as they are."""
+    settings = folders(tmp_path_factory.mktemp("trained"), dataset)
+    code, out = door(settings, "--json")
+    assert code == 0
+    return Trained(settings, out, json.loads(out.splitlines()[-1])["card"])
+
+
+# --- one training ---------------------------------------------------------------------------------------------------
+
+
+def test_the_files_are_the_documented_ones_and_are_named_in_the_output(trained: Trained) -> None:
+    names = {path.name for path in trained.settings.MODELS_DIR.iterdir()}
+    model = {f"model_random_forest_{STAMP}.pkl", f"scaler_{STAMP}.pkl", f"features_{STAMP}.pkl", f"card_{STAMP}.json"}
+    assert names == model | {f"out_of_fold_{STAMP}.parquet", "current.json", "source.json"}
+    for name in model:
+        assert name in trained.out
+    assert str(trained.settings.MODELS_DIR) in trained.out
+    assert joblib.load(trained.settings.MODELS_DIR / f"features_{STAMP}.pkl") == FEATURES
+
+
+def test_the_output_shows_importances_accuracy_precision_and_recall(trained: Trained) -> None:
+    card = trained.card
+    for word in ("accuracy", "precision", "recall", "Feature importances", *FEATURES):
+        assert word in trained.out
+    assert f"{card['scores']['accuracy']:.1%}" in trained.out
+    assert f"{card['importances'][0]['permutation']:+.4f}" in trained.out
+    assert f"published: yes - {card['publish_reason']}" in trained.out
+    assert f"proven: unproven - {card['reason']}" in trained.out
+    assert "data set of market recorded as of 2026-02-20T01:00" in trained.out
+
+
+def test_the_card_has_the_documented_keys_and_is_strict_json(trained: Trained) -> None:
+    text = (trained.settings.MODELS_DIR / f"card_{STAMP}.json").read_text()
+    card = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} on the card"))
+    assert set(card) >= set(DOCUMENTED_CARD)
+    assert set(card["scores"]) >= set(DOCUMENTED_SCORES)
+    assert {name: card[name] for name in trained.card} == trained.card
+
+
+def test_the_card_says_what_was_learnt_from(trained: Trained, dataset: Dataset) -> None:
+    card, examples = trained.card, dataset.examples
+    assert (card["stamp"], card["model_type"]) == (STAMP, "random_forest")
+    assert (card["market"], card["feed"]) == ("recorded", "recorded")
+    assert card["symbols"] == ["SIM06", "SIM10"]
+    assert card["rows"] == len(examples)
+    assert 10 < card["independent_rows"] < card["rows"] / 4
+    assert pd.Timestamp(card["train_start"]) == examples["timestamp"].min()
+    assert pd.Timestamp(card["train_end"]) == examples["settled_at"].max() <= EVENING
+    assert card["features"] == FEATURES
+    assert card["trade_rules"] == trained.settings.trade_rules()
+    assert card["refitted_on_whole_window"] is True
+    assert card["sessions"] == 12
+
+
+def test_the_card_is_the_judgement_of_later_days(trained: Trained) -> None:
+    stored = ModelStore(trained.settings.MODELS_DIR).out_of_fold(STAMP)
+    card = trained.card
+    assert stored["session"].nunique() == 3
+    assert stored["confidence"].between(0, 1, inclusive="neither").all()
+    assert card["baseline"]["share_profitable"] == pytest.approx(stored["label"].mean())
+    assert card["baseline"]["always_buy_net_return"] == pytest.approx(stored["net_return"].mean())
+    assert card["scores"]["highest_confidence"] == pytest.approx(stored["confidence"].max())
+    assert card["scores"]["signals"] == (stored["confidence"] >= 0.65).sum()
+    assert card["signals_at"]["0.50"] == (stored["confidence"] >= 0.5).sum()
+    assert sum(tenth["rows"] for tenth in card["calibration"]["table"]) == len(stored)
+    assert len(card["importances"]) == len(FEATURES)
+
+
+def test_the_model_serves_and_predicts_probabilities(trained: Trained, dataset: Dataset) -> None:
+    model = ModelStore(trained.settings.MODELS_DIR).load()
+    assert model.stamp == STAMP
+    assert model.card["published"] is True
+    confidence = model.confidence(dataset.examples[FEATURES].to_numpy())
+    assert ((confidence > 0) & (confidence < 1)).all()
+    assert confidence.std() > 0
+
+
+FRESH = """
+import sys, pandas as pd
+from pathlib import Path
+from learning.model_store import ModelStore
+model = ModelStore(Path(sys.argv[1])).load()
+examples = pd.read_parquet(sys.argv[2]).head(50)
+print(model.stamp, *model.confidence(examples[model.features].to_numpy()).tolist())
+"""
+
+
+def in_a_fresh_interpreter(settings: Settings) -> tuple[str, list[float]]:
+    arguments = [str(settings.MODELS_DIR), str(settings.DATA_DIR / "dataset.parquet")]
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    stamp, *confidence = done.stdout.split()
+    return stamp, [float(value) for value in confidence]
+
+
+def test_a_fresh_interpreter_predicts_the_same(trained: Trained, dataset: Dataset) -> None:
+    stamp, confidence = in_a_fresh_interpreter(trained.settings)
+    here = ModelStore(trained.settings.MODELS_DIR).load().confidence(dataset.examples[FEATURES].head(50).to_numpy())
+    assert stamp == STAMP
+    np.testing.assert_allclose(confidence, here, rtol=1e-12)
+
+
+def test_gradient_boosting_is_named_in_its_file_and_serves_a_fresh_interpreter(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    settings = folders(tmp_path, dataset)
+    code, out = door(settings, "--model", "gradient_boosting", "--json")
+    assert code == 0
+    card = json.loads(out.splitlines()[-1])["card"]
+    assert card["model_type"] == "gradient_boosting"
+    assert (settings.MODELS_DIR / f"model_gradient_boosting_{STAMP}.pkl").exists()
+    assert all(row["impurity"] is None for row in card["importances"])
+    here = ModelStore(settings.MODELS_DIR).load().confidence(dataset.examples[FEATURES].head(50).to_numpy())
+    np.testing.assert_allclose(in_a_fresh_interpreter(settings)[1], here, rtol=1e-9)
+
+
+# --- trainings after it ---------------------------------------------------------------------------------------------
+
+
+def copied(trained: Trained, folder: Path, **changes: object) -> Settings:
+    """Folders of one's own with the model and the data set of `trained`."""
+    settings = settings_in(folder, **changes)
+    for name in ("MODELS_DIR", "DATA_DIR"):
+        target = getattr(settings, name)
+        target.mkdir(parents=True)
+        for path in getattr(trained.settings, name).iterdir():
+            if path.is_file():
+                (target / path.name).write_bytes(path.read_bytes())
+    return settings
+
+
+def test_a_second_training_of_the_same_moment_gets_a_stamp_of_its_own_and_an_equal_model(
+    trained: Trained, tmp_path: Path
+) -> None:
+    settings = copied(trained, tmp_path)
+    lines: list[str] = []
+    again = MLTrainer(settings).train(progress=lines.append)
+    assert again.card["stamp"] == "20260219_200001"
+    assert ModelStore(settings.MODELS_DIR).stamps() == [STAMP, "20260219_200001"]
+    assert again.card["scores"] == trained.card["scores"]
+    assert again.card["calibration"] == trained.card["calibration"]
+    assert again.published.reason == "3 days in common with the model in use, 5 needed to reject"
+    assert "fold 1 of 2" in " ".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"market": "simulated"}, "of another kind"),
+        ({"feed": "sip"}, "of another kind"),
+        ({"model_type": "gradient_boosting"}, "of another kind"),
+        ({"features": FEATURES[:-1]}, "of another kind"),
+        ({"train_end": "2026-01-30T21:00:00+00:00"}, "13 sessions old"),
+        ({"train_end": "2026-02-26T21:00:00+00:00"}, "from a later time"),
+    ],
+)
+def test_a_model_of_another_kind_or_time_is_no_rival(
+    trained: Trained, tmp_path: Path, changes: dict[str, object], why: str
+) -> None:
+    settings = copied(trained, tmp_path)
+    path = settings.MODELS_DIR / f"card_{STAMP}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    training = MLTrainer(settings).train()
+    assert training.published.holds
+    assert training.published.reason == f"the model in use is {why}, so there is no rival"
+
+
+def test_a_model_shown_worse_is_written_but_does_not_serve_until_it_is_asked_to(
+    trained: Trained, dataset: Dataset, tmp_path: Path
+) -> None:
+    # The incumbent's stored predictions are those of an oracle, on days enough to compare.
+    settings = copied(trained, tmp_path, MIN_CONFIDENCE=0.5)
+    longer = dataset.examples
+    shifted = longer.assign(label=(np.random.default_rng(1).random(len(longer)) < 0.5) * 1.0)
+    shifted["net_return"] = np.where(shifted["label"] == 1, 0.01, -0.01)
+    write_dataset(Dataset(shifted, dataset.about), settings)
+    oracle = shifted.assign(session=0, confidence=np.where(shifted["label"] == 1, 0.9, 0.1))
+    path, card_path = (settings.MODELS_DIR / name for name in (f"out_of_fold_{STAMP}.parquet", f"card_{STAMP}.json"))
+    oracle[["symbol", "timestamp", "settled_at", "session", "label", "net_return", "confidence"]].to_parquet(path)
+    hashed(card_path, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("learning.verdicts.MIN_COMPARED_DAYS", 3)
+        code, out = door(settings, "--json")
+    card = json.loads(out.splitlines()[-1])["card"]
+    assert code == 0
+    assert card["published"] is False
+    assert "published: no - worse than the model in use on 3 days" in out
+    assert f"python ml_trainer.py --use {card['stamp']}" in out
+    store = ModelStore(settings.MODELS_DIR)
+    assert store.current() == STAMP
+    code, out = door(settings, "--use", card["stamp"])
+    assert code == 0
+    assert f"model {card['stamp']} serves from now on" in out
+    assert store.current() == card["stamp"]
+
+
+def hashed(card_path: Path, path: Path) -> None:
+    """Put the hash of a changed file on the card, as if it had been published so."""
+    card = json.loads(card_path.read_text())
+    card["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    card_path.write_text(json.dumps(card))
+
+
+def test_use_of_an_unknown_or_damaged_model_is_refused(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied(trained, tmp_path)
+    assert door(settings, "--use", "20200101_000000")[0] == 7
+    assert "No trained model found: no card of 20200101_000000" in capsys.readouterr().err
+    (settings.MODELS_DIR / f"scaler_{STAMP}.pkl").unlink()
+    assert door(settings, "--use", STAMP)[0] == 7
+    assert f"scaler_{STAMP}.pkl is missing" in capsys.readouterr().err
+
+
+# --- what is hidden and what is refused -----------------------------------------------------------------------------
+
+
+def test_as_of_hides_what_had_not_settled_by_then(dataset: Dataset, tmp_path: Path) -> None:
+    settings = folders(tmp_path, dataset)
+    then = SESSIONS[-1].open + timedelta(hours=2, minutes=1)
+    code, out = door(settings, "--as-of", then.isoformat(), "--json")
+    assert code == 0
+    card = json.loads(out.splitlines()[-1])["card"]
+    known = dataset.examples["settled_at"] <= then
+    assert (~known).sum() > 0
+    assert card["rows"] == known.sum()
+    assert datetime.fromisoformat(card["train_end"]) <= then
+    assert card["stamp"] == "20260219_113100"
+    stored = ModelStore(settings.MODELS_DIR).out_of_fold(card["stamp"])
+    assert stored["settled_at"].max() <= then
+
+
+@pytest.mark.parametrize("bad", ["2026-02-19T20:00", "2026-02-19", "yesterday", "20:00"])
+def test_a_time_without_a_zone_or_that_is_none_exits_with_2(
+    bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        door(folders(tmp_path), "--as-of", bad)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert bad in err
+    assert re.search(r"write|such as", err)
+
+
+def refused(settings: Settings, capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line of a refusal for want of data."""
+    assert door(settings, *argv)[0] == 7
+    err = capsys.readouterr().err
+    assert err.startswith("ml_trainer: Insufficient training data: ")
+    assert err.count("\n") == 1
+    assert not list(settings.MODELS_DIR.glob("*.pkl"))
+    return err
+
+
+def test_without_a_data_set_the_cure_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Run: python build_dataset.py" in refused(folders(tmp_path), capsys)
+
+
+def test_a_data_set_made_with_another_stop_is_refused(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STOP_LOSS_PCT", "0.01")
+    err = refused(folders(tmp_path, dataset), capsys)
+    assert "was made with other stop, target, holding limit or cost. Run: python build_dataset.py" in err
+
+
+def test_a_data_set_with_other_features_is_refused(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = dataset.about | {"features": FEATURES[:-1]}
+    err = refused(folders(tmp_path, Dataset(dataset.examples, about)), capsys)
+    assert "was made with other features. Run: python build_dataset.py" in err
+
+
+def test_fewer_examples_than_the_setting_are_refused(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = len(dataset.examples)
+    settings = folders(tmp_path, dataset)
+    monkeypatch.setenv("MIN_TRAINING_SAMPLES", str(rows + 1))
+    assert f"{rows:,} examples, MIN_TRAINING_SAMPLES is {rows + 1:,}" in refused(settings, capsys)
+    with pytest.raises(TooFewSessions):
+        MLTrainer(replace(settings, MIN_TRAINING_SAMPLES=rows + 1)).train()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--as-of", "2026-02-02T20:00-05:00"], "0 examples, MIN_TRAINING_SAMPLES is 500"),
+        (["--as-of", "2026-02-13T20:00-05:00"], "examples of 9 sessions, 11 are needed to judge"),
+        (["--symbols", "SIM01"], "0 examples"),
+        (["--market", "simulated"], "the data set is of market recorded, not simulated"),
+    ],
+)
+def test_too_little_is_left_to_train_on(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    assert words in refused(folders(tmp_path, dataset), capsys, *argv)
+
+
+def test_days_and_symbols_narrow_what_is_trained_on(dataset: Dataset, tmp_path: Path) -> None:
+    settings = replace(folders(tmp_path, dataset), SYMBOLS=("SIM10",), MIN_TRAINING_SAMPLES=100, DAYS_BACK=15)
+    card = MLTrainer(settings).train().card
+    rows = dataset.examples["symbol"] == "SIM10"
+    rows &= dataset.examples["timestamp"] >= pd.Timestamp(EVENING) - timedelta(days=16)
+    assert card["rows"] == rows.sum() < (dataset.examples["symbol"] == "SIM10").sum()
+    assert card["symbols"] == ["SIM10"]
+
+
+def test_labels_of_one_class_make_a_model_that_knows_only_that(dataset: Dataset, tmp_path: Path) -> None:
+    losing = dataset.examples.assign(label=0.0, net_return=-0.01)
+    training = MLTrainer(folders(tmp_path, Dataset(losing, dataset.about))).train()
+    assert training.card["scores"]["auc"] is None
+    assert training.card["baseline"]["break_even_confidence"] is None
+    assert not training.proven.holds
+    model = ModelStore(settings_in(tmp_path).MODELS_DIR).load()
+    assert (model.confidence(losing[FEATURES].to_numpy()) < 0.05).all()
+
+
+def test_a_trainer_opens_nothing_until_it_trains(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    MLTrainer(settings)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NoModel):
+        ModelStore(settings.MODELS_DIR).load()
+
+
+def test_break_even_is_where_winners_pay_for_losers() -> None:
+    judged = pd.DataFrame({"label": [1.0, 1.0, 0.0], "net_return": [0.03, 0.01, -0.01]})
+    assert break_even(judged) == pytest.approx(1 / 3)
+    assert break_even(judged.head(2)) is None
+
+
+def test_the_data_set_is_as_it_was_after_training(trained: Trained, dataset: Dataset) -> None:
+    pd.testing.assert_frame_equal(read_dataset(trained.settings).examples, dataset.examples)

@@ -1,0 +1,389 @@
+"""The trading minute, with confidences as the tests want them and prices made by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from trading import journal_of, settings_in
+
+from config import Settings
+from desk.books import BooksDisagree
+from desk.journal import Journal
+from desk.orders import Position
+from desk.paper_broker import PaperBroker
+from learning.model_store import NoModel
+from learning.prediction_log import PredictionLog
+from market.bars import Bar, check_bars
+from market.clock import ReplayClock
+from market.hours import Session, epoch_minute, sessions_between
+from market.recorded_feed import RecordedFeed
+from ml_predictor import Prediction
+from trader import LiveTrader
+
+DAYS = sessions_between(date(2026, 11, 24), date(2026, 12, 1))  # 24, 25, 27 (early close), 30, 1
+AT_100 = (100.0, 100.0, 100.0, 100.0)
+
+
+def market(
+    symbols: Sequence[str] = ("AAA", "BBB"),
+    sessions: Sequence[Session] = DAYS,
+    special: dict[tuple[str, datetime], tuple[float, float, float, float]] | None = None,
+) -> RecordedFeed:
+    """Every symbol stands at 100 USD in every minute, but for the `special` bars (open, high, low, close)."""
+    rows = []
+    for symbol in symbols:
+        for session in sessions:
+            for i in range(session.minutes):
+                when = session.open + timedelta(minutes=i)
+                rows.append((symbol, when, *(special or {}).get((symbol, when), AT_100), 1000.0))
+    return RecordedFeed(
+        check_bars(pd.DataFrame(rows, columns=list(Bar._fields)).rename(columns={"minute": "timestamp"}))
+    )
+
+
+@dataclass
+class FakePredictor:
+    """Confidence by symbol and minute; 0.1 where the test says nothing."""
+
+    folder: Path
+    wanted: dict[tuple[str, datetime], float]
+    proven: bool = True
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        self.log = PredictionLog(self.folder / "predictions")
+
+    def model(self, now: datetime) -> Any:
+        if self.missing:
+            raise NoModel("No trained model found in models. Run: python ml_trainer.py")
+        card = {"proven": self.proven, "reason": "a test", "baseline": {"break_even_confidence": 0.44}}
+        return SimpleNamespace(stamp="20261123_200000", card=card)
+
+    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]:
+        always = self.wanted.get
+        return [
+            Prediction(s, always((s, now), always((s, None), 0.1)), 100.0, None)  # type: ignore[arg-type]
+            for s in symbols
+        ]
+
+
+@dataclass
+class Desk:
+    """A trader at work, and what it works with."""
+
+    trader: LiveTrader
+    broker: PaperBroker
+    journal: Journal
+    predictor: FakePredictor
+    said: list[str]
+
+    def run(self, *sessions: Session, until: datetime | None = None, after: datetime | None = None) -> None:
+        for session in sessions:
+            for now in ReplayClock([session]):
+                if (until and now > until) or (after and now <= after):
+                    continue
+                if session.open <= now <= session.close:
+                    self.trader.minute(now)
+                elif now < session.open:
+                    self.trader.rebalance(now)
+
+    def trades(self) -> list[Any]:
+        return list(self.trader.books.trades.values())
+
+
+@contextmanager
+def desk(
+    folder: Path,
+    feed: RecordedFeed,
+    wanted: dict[tuple[str, Any], float],
+    *,
+    entries: bool = True,
+    settings: Settings | None = None,
+    start: datetime | None = None,
+    each_minute_on_disk: bool = False,
+    **predictor: bool,
+) -> Iterator[Desk]:
+    settings = settings or settings_in(folder)
+    broker = PaperBroker(settings.MODELS_DIR / "paper_account.json", settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT)
+    said: list[str] = []
+    fake = FakePredictor(settings.MODELS_DIR, wanted, **predictor)
+    with Journal(settings.MODELS_DIR / "journal.jsonl", "stamp", sync_each_order=each_minute_on_disk) as journal:
+        trader = LiveTrader(
+            settings, feed=feed, broker=broker, journal=journal, predictor=fake, entries=entries, say=said.append
+        )
+        trader.start(start or DAYS[0].open - timedelta(hours=6))
+        yield Desk(trader, broker, journal, fake, said)
+
+
+def at(session: Session, hhmm: str) -> datetime:
+    hours, minutes = map(int, hhmm.split(":"))
+    return session.open + timedelta(minutes=(hours * 60 + minutes) - (9 * 60 + 30))
+
+
+def test_a_signal_is_bought_at_the_next_open_and_sold_after_one_session_of_market_time(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(*DAYS[:2])
+        (trade,) = d.trades()
+    assert (trade.status, trade.qty, trade.exit_reason) == ("CLOSED", 5, "time")
+    assert trade.entry_time == "2026-11-24T10:00:00-05:00"
+    assert trade.exit_time == "2026-11-25T10:00:00-05:00"
+    assert trade.price == pytest.approx(100 * 1.0003)
+    assert trade.stop_loss == pytest.approx(98.0)
+    assert trade.take_profit == pytest.approx(104.0)
+
+
+def test_market_time_stands_still_over_holidays_and_runs_short_on_early_closes(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[1], "15:00")): 0.8}) as d:
+        d.run(*DAYS)
+        (trade,) = d.trades()
+    # 60 minutes on the 25th, 210 on the 27th, and the last 120 of 390 on the 30th
+    assert trade.exit_time == "2026-11-30T11:30:00-05:00"
+
+
+def test_without_a_holding_limit_a_position_stays_to_the_end(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, MAX_HOLDING_MINUTES=None)
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}, settings=settings) as d:
+        d.run(*DAYS)
+        (trade,) = d.trades()
+    assert trade.status == "OPEN"
+
+
+@pytest.mark.parametrize(
+    ("bar", "reason", "raw_price"),
+    [
+        ((100.0, 100.0, 97.5, 98.5), "stop", 98.0),
+        ((97.0, 99.0, 96.0, 98.5), "stop", 97.0),
+        ((100.0, 104.5, 100.0, 104.2), "target", 104.0),
+        ((105.0, 106.0, 104.5, 105.0), "target", 105.0),
+        ((100.0, 105.0, 97.0, 100.0), "stop", 98.0),
+    ],
+)
+def test_every_minute_looks_after_stop_and_target(
+    tmp_path: Path, bar: tuple[float, float, float, float], reason: str, raw_price: float
+) -> None:
+    feed = market(special={("AAA", at(DAYS[0], "11:00")): bar})
+    with desk(tmp_path, feed, {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0])
+        (trade,) = d.trades()
+    assert (trade.exit_reason, trade.exit_time) == (reason, "2026-11-24T11:00:00-05:00")
+    assert trade.exit_price == pytest.approx(raw_price * 0.9997, abs=1e-4)
+
+
+def test_no_entry_is_made_at_the_open_nor_at_the_close(tmp_path: Path) -> None:
+    with desk(tmp_path, market(["AAA"]), {("AAA", DAYS[0].open): 0.9, ("AAA", DAYS[0].close): 0.9}) as d:
+        d.run(DAYS[0])
+        assert d.trades() == []
+
+
+def test_the_last_entry_is_a_minute_before_the_close(tmp_path: Path) -> None:
+    with desk(tmp_path, market(["AAA"]), {("AAA", at(DAYS[0], "15:59")): 0.9}) as d:
+        d.run(DAYS[0])
+        assert [t.entry_time for t in d.trades()] == ["2026-11-24T15:59:00-05:00"]
+
+
+def test_a_symbol_is_never_held_twice(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", None): 0.9}) as d:
+        d.run(DAYS[0])
+        assert [t.symbol for t in d.trades()] == ["AAA"]
+        assert d.broker.positions()["AAA"].qty == 5
+
+
+def test_the_most_confident_come_first_and_the_rest_is_told_why_not(tmp_path: Path) -> None:
+    symbols = [f"S{i:02}" for i in range(12)]
+    when = at(DAYS[0], "10:00")
+    wanted = {(symbol, when): 0.70 + i / 100 for i, symbol in enumerate(symbols)}
+    with desk(tmp_path, market(symbols, DAYS[:1]), wanted) as d:
+        d.run(DAYS[0])
+        assert {t.symbol for t in d.trades()} == set(symbols[2:])
+        refused = [s for s in d.trader.books.signals if not s["taken"]]
+    assert {s["symbol"] for s in refused} == {"S00", "S01"}
+    assert all("10 positions are open (MAX_OPEN_POSITIONS)" in s["reason"] for s in refused)
+
+
+def test_a_signal_is_written_down_when_it_appears_and_again_only_after_it_fell(tmp_path: Path) -> None:
+    wanted = {("AAA", at(DAYS[0], f"10:0{i}")): value for i, value in enumerate((0.7, 0.8, 0.65, 0.64, 0.65, 0.9))}
+    with desk(tmp_path, market(), wanted) as d:
+        d.run(DAYS[0])
+        signals = d.trader.books.signals
+    assert [s["timestamp"][11:16] for s in signals] == ["10:00", "10:04"]
+    assert [(s["taken"], s["reason"]) for s in signals] == [(True, "bought"), (False, "already held")]
+
+
+@pytest.mark.parametrize(("confidence", "bought"), [(0.65, 1), (0.6499, 0)])
+def test_the_threshold_itself_is_enough(tmp_path: Path, confidence: float, bought: int) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): confidence}) as d:
+        d.run(DAYS[0])
+        assert len(d.trades()) == bought
+
+
+def test_watching_only_writes_signals_and_buys_nothing(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.9}, entries=False) as d:
+        d.run(DAYS[0])
+        assert d.trades() == []
+        assert "--no-entries" in d.trader.books.signals[0]["reason"]
+
+
+@pytest.mark.parametrize(("proven", "bought"), [(True, 1), (False, 0)])
+def test_proof_can_be_required(tmp_path: Path, proven: bool, bought: int) -> None:
+    settings = settings_in(tmp_path, REQUIRE_PROOF=True)
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.9}, settings=settings, proven=proven) as d:
+        d.run(DAYS[0])
+        assert len(d.trades()) == bought
+
+
+def test_without_a_model_positions_are_watched_and_it_is_said_once(tmp_path: Path) -> None:
+    feed = market(special={("AAA", at(DAYS[0], "11:00")): (100.0, 100.0, 97.0, 98.0)})
+    with desk(tmp_path, feed, {("AAA", at(DAYS[0], "10:00")): 0.9}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:05"))
+        d.predictor.missing = True
+        d.run(DAYS[0], after=at(DAYS[0], "10:05"))
+        (trade,) = d.trades()
+        assert trade.exit_reason == "stop"
+        assert sum("No trained model found" in line for line in d.said) == 1
+
+
+def test_shares_are_what_the_risk_allows(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, MAX_POSITION_SIZE=1000, RISK_PER_TRADE_PCT=0.001)
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.9}, settings=settings) as d:
+        d.run(DAYS[0])
+        (trade,) = d.trades()
+    assert trade.qty == 50  # 100 USD at risk, 2 USD a share
+
+
+def test_an_account_too_small_for_a_share_says_so(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, PAPER_CASH=100.0, RISK_PER_TRADE_PCT=0.5)
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.9}, settings=settings) as d:
+        d.run(DAYS[0])
+        reasons = [t.exit_reason for t in d.trades()] + [s["reason"] for s in d.trader.books.signals]
+    assert any("cash" in str(r) or "buying power" in str(r) for r in reasons)
+
+
+def test_a_held_symbol_is_watched_though_it_left_the_list(tmp_path: Path) -> None:
+    feed = market(special={("AAA", at(DAYS[0], "11:00")): (100.0, 100.0, 97.0, 98.0)})
+    settings = settings_in(tmp_path, SYMBOLS=("AAA",))
+    with desk(tmp_path, feed, {("AAA", at(DAYS[0], "10:00")): 0.9}, settings=settings) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:30"))
+        d.trader.settings = replace(settings, SYMBOLS=("BBB",))
+        d.run(DAYS[0], after=at(DAYS[0], "10:30"))
+        (trade,) = d.trades()
+    assert trade.exit_reason == "stop"
+
+
+def test_the_day_ends_with_a_summary_and_explained_silence(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("BBB", at(DAYS[0], "14:30")): 0.61, ("AAA", at(DAYS[0], "11:30")): 0.56}) as d:
+        d.run(DAYS[0])
+        event = [e for e in journal_of(d.trader.settings) if e["kind"] == "session"][-1]
+    silence = d.said[-1]
+    for words in ("No buy signals generated", "0.61 (BBB at 14:30)", "threshold 0.65", "break-even 0.44"):
+        assert words in silence
+    assert event["signals_at"] == {"0.60": 1, "0.55": 2, "0.50": 2}
+    assert event["predicted"] == 2 * 389
+
+
+@pytest.mark.parametrize("stop_at", ["09:30", "10:00", "10:01", "13:00", "16:00"])
+def test_a_process_that_ends_and_starts_again_leaves_the_same_books(tmp_path: Path, stop_at: str) -> None:
+    feed = market(special={("AAA", at(DAYS[1], "10:30")): (100.0, 100.0, 97.0, 98.0)})
+    wanted = {
+        ("AAA", at(DAYS[0], "10:00")): 0.8,
+        ("BBB", at(DAYS[0], "12:59")): 0.7,
+        ("BBB", at(DAYS[1], "14:00")): 0.9,
+    }
+    views = []
+    for name, cut in (("whole", None), ("cut", at(DAYS[0], stop_at))):
+        folder = tmp_path / name
+        with desk(folder, feed, wanted) as d:
+            d.run(DAYS[0], until=cut)
+            d.run(DAYS[1], until=cut)
+            d.trader.flush()
+        if cut:
+            with desk(folder, feed, wanted, start=cut) as d:
+                d.run(DAYS[0], after=cut)
+                d.run(DAYS[1])
+                d.trader.flush()
+        views.append(json.loads((folder / "models" / "trade_history.json").read_text()))
+    assert views[0] == views[1]
+    assert len(views[0]["trades"]) == 3
+
+
+def test_an_intent_that_never_reached_the_broker_is_withdrawn_at_the_next_start(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "09:59"))
+        d.broker.submit = lambda order: (_ for _ in ()).throw(KeyboardInterrupt)  # killed between journal and order
+        with pytest.raises(KeyboardInterrupt):
+            d.trader.minute(at(DAYS[0], "10:00"))
+    with desk(tmp_path, market(), {}, start=at(DAYS[0], "10:05")) as d:
+        (trade,) = d.trades()
+    assert (trade.status, trade.exit_reason) == ("CANCELLED", "never reached the broker")
+
+
+def test_a_fill_that_the_books_missed_is_taken_in_at_the_next_start(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:00"))
+        feed = market()
+        d.broker.settle(epoch_minute(at(DAYS[0], "10:01")), feed.new_bars(["AAA"], 0, at(DAYS[0], "10:01")))
+    with desk(tmp_path, market(), {}, start=at(DAYS[0], "10:05")) as d:
+        (trade,) = d.trades()
+    assert (trade.status, trade.qty) == ("OPEN", 5)
+
+
+def test_books_and_broker_that_cannot_agree_stop_everything(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0])
+        d.trader.flush()
+    (tmp_path / "models" / "paper_account.json").unlink()
+    with pytest.raises(BooksDisagree, match="AAA"), desk(tmp_path, market(), {}, start=DAYS[1].open):
+        pass
+
+
+def test_shares_that_are_not_ours_are_left_alone_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with desk(tmp_path, market(), {}) as d:
+        d.broker._positions["ZZZ"] = Position("ZZZ", 7, 50.0, 1, 40.0, 60.0, 50.0)
+        d.run(DAYS[0])
+        assert d.broker.positions()["ZZZ"].qty == 7
+    assert "ZZZ: 7 shares at the broker are not ours" in caplog.text
+
+
+def test_a_price_beyond_its_level_before_the_open_is_sold_as_the_first_act_of_the_session(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "15:00")): 0.8}) as d:
+        d.run(DAYS[0])
+        held = d.broker.positions()["AAA"]
+        d.broker._positions["AAA"] = replace(held, last_price=97.0)  # a stop that did not fire
+        d.run(DAYS[1])
+        (trade,) = d.trades()
+    assert (trade.exit_reason, trade.exit_time) == ("stop", "2026-11-25T09:30:00-05:00")
+    assert any("to be sold at the open: AAA (stop)" in line for line in d.said)
+
+
+def test_the_journal_holds_the_intent_before_the_order_leaves(tmp_path: Path) -> None:
+    seen = []
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}, each_minute_on_disk=True) as d:
+        submit = d.broker.submit
+
+        def watching(order: Any) -> None:
+            seen.append([e["order_id"] for e in journal_of(d.trader.settings) if e["kind"] in ("intent", "exit")])
+            submit(order)
+
+        d.broker.submit = watching  # type: ignore[method-assign]
+        d.run(*DAYS[:2])
+    assert seen == [["20261124-AAA-1000"], ["20261124-AAA-1000", "20261124-AAA-1000-time"]]
+
+
+def test_a_summary_needs_nothing_but_the_books(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(*DAYS[:2])
+        settings = d.trader.settings
+        summary = LiveTrader(settings).get_performance_summary()  # while the other one holds the lock
+    assert (summary["closed_trades"], summary["open_trades"]) == (1, 0)
+    assert summary["total_pnl"] == pytest.approx(-0.3, abs=0.001)
+    empty = LiveTrader(settings_in(tmp_path / "empty")).get_performance_summary()
+    assert set(empty.values()) == {0}
+    assert not (tmp_path / "empty").exists()
