@@ -24,7 +24,7 @@ from market.bars import Bar
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
 from ml_predictor import Prediction
-from silence import SessionTally
+from spoken import SessionTally, told
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +295,7 @@ class LiveTrader:
         before = self.books.live_trades().get(execution.symbol)
         self._record("execution", execution=asdict(execution))
         if execution.kind == "fill" and before is not None:
-            self._say(_told(execution, before))
+            self._say(told(execution, before))
 
     @property
     def _view_path(self) -> Path:
@@ -315,12 +315,3 @@ def _withdrawn(trade: Trade, minute: int) -> Execution:
     return Execution(
         f"{trade.id}/withdrawn", "cancelled", trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, minute, reason
     )
-
-
-def _told(execution: Execution, trade: Trade) -> str:
-    when = f"{new_york(moment(execution.minute)):%Y-%m-%d %H:%M}"
-    if execution.side == "BUY":
-        levels = f"stop {trade.stop_loss:.2f}, target {trade.take_profit:.2f}, confidence {trade.confidence:.2f}"
-        return f"{when}  bought {execution.qty} {execution.symbol} at {execution.price:.2f} ({levels})"
-    earned = f"{trade.pnl_amount or 0.0:+.2f} USD, {trade.pnl_pct or 0.0:+.2%}"
-    return f"{when}  sold {execution.qty} {execution.symbol} at {execution.price:.2f} ({execution.reason}: {earned})"

@@ -310,3 +310,5 @@ def test_a_writer_in_another_process_is_named_and_once_it_was_killed_refuses_nob
             holder.kill()
     with Journal(path, STAMP) as journal:
         assert minutes_of(journal.events) == [7]
+        with pytest.raises(AlreadyRunning, match=rf"^process {os.getpid()} is"):
+            Journal(path, STAMP)

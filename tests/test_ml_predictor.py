@@ -34,7 +34,7 @@ ROOT = Path(ml_predictor.__file__).resolve().parent
 SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 6))
 SYMBOLS = ["SIM06", "SIM10", "SIM12"]
 STAMP = "20260204_200000"
-NOON = SESSIONS[-1].open + timedelta(hours=2, minutes=30)
+NOW = SESSIONS[-1].open + timedelta(hours=5)
 TYPES = {
     "symbol": str,
     "signal": int,
@@ -111,35 +111,35 @@ def change_card(settings: Settings, **changes: Any) -> None:
 
 
 def test_a_prediction_is_the_documented_dict(settings: Settings, bars: pd.DataFrame) -> None:
-    prediction = MLPredictor(settings, until(bars, NOON)).predict("SIM06")
+    prediction = MLPredictor(settings, until(bars, NOW)).predict("SIM06")
     assert {name: type(value) for name, value in prediction.items()} == TYPES
     assert prediction["symbol"] == "SIM06"
-    assert prediction["timestamp"] == "2026-02-06T12:00:00-05:00"
+    assert prediction["timestamp"] == "2026-02-06T14:30:00-05:00"
     assert prediction["model_id"] == STAMP
-    last = bars[(bars["symbol"] == "SIM06") & (bars["timestamp"] < NOON)].iloc[-1]
+    last = bars[(bars["symbol"] == "SIM06") & (bars["timestamp"] < NOW)].iloc[-1]
     assert prediction["price"] == last["close"]
     assert json.loads(json.dumps(prediction, allow_nan=False)) == prediction
 
 
 def test_confidence_is_the_models_probability_for_the_newest_row(settings: Settings, bars: pd.DataFrame) -> None:
     model = ModelStore(settings.MODELS_DIR).load()
-    known = bars[bars["timestamp"] < NOON].reset_index(drop=True)
+    known = bars[bars["timestamp"] < NOW].reset_index(drop=True)
     newest = compute_features(known).groupby("symbol").tail(1).set_index("symbol")
-    predictor = MLPredictor(settings, until(bars, NOON))
+    predictor = MLPredictor(settings, until(bars, NOW))
     for symbol in SYMBOLS:
         expected = model.confidence(newest.loc[[symbol], FEATURES].to_numpy())[0]
         assert predictor.predict(symbol)["confidence"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_buy_meets_the_threshold_while_the_market_is_open(settings: Settings, bars: pd.DataFrame) -> None:
-    confidence = MLPredictor(settings, until(bars, NOON)).predict("SIM06")["confidence"]
+    confidence = MLPredictor(settings, until(bars, NOW)).predict("SIM06")["confidence"]
     for threshold, buys in ((confidence, True), (confidence + 1e-9, False)):
-        predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOON))
+        predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOW))
         prediction = predictor.predict("SIM06")
         assert prediction["meets_threshold"] is buys
         assert (prediction["signal"], prediction["recommendation"]) == ((1, "BUY") if buys else (0, "HOLD"))
         words = "reaches" if buys else "is below"
-        assert prediction["reason"].startswith(f"{confidence:.2f} {words} {threshold:.2f}; as of 2026-02-06 12:00")
+        assert prediction["reason"].startswith(f"{confidence:.2f} {words} {threshold:.2f}; as of 2026-02-06 14:30")
 
 
 def test_after_the_close_nothing_is_bought_and_the_reason_says_so(settings: Settings, bars: pd.DataFrame) -> None:
@@ -163,7 +163,7 @@ def test_the_reason_names_the_market_that_lies_in_the_past(settings: Settings, b
 def test_an_unknown_symbol_is_held_at_price_zero_with_the_reason(
     settings: Settings, bars: pd.DataFrame, before: list[str]
 ) -> None:
-    predictor = MLPredictor(settings, until(bars, NOON))
+    predictor = MLPredictor(settings, until(bars, NOW))
     for symbol in before:
         predictor.predict(symbol)
     prediction = predictor.predict("ZZZ")
@@ -176,8 +176,8 @@ def test_an_unknown_symbol_is_held_at_price_zero_with_the_reason(
 
 
 def test_a_symbol_with_few_bars_is_warming_up(settings: Settings, bars: pd.DataFrame) -> None:
-    new = (bars["symbol"] == "SIM10") & (bars["timestamp"] < NOON - timedelta(minutes=120))
-    predictor = MLPredictor(settings, until(bars[~new].reset_index(drop=True), NOON))
+    new = (bars["symbol"] == "SIM10") & (bars["timestamp"] < NOW - timedelta(minutes=120))
+    predictor = MLPredictor(settings, until(bars[~new].reset_index(drop=True), NOW))
     prediction = predictor.predict("SIM10")
     assert prediction["reason"].startswith("warming up: 120 of 390 bars")
     assert (prediction["signal"], prediction["confidence"]) == (0, 0.0)
@@ -186,17 +186,17 @@ def test_a_symbol_with_few_bars_is_warming_up(settings: Settings, bars: pd.DataF
 
 
 def test_a_symbol_that_has_not_traded_for_minutes_says_how_many(settings: Settings, bars: pd.DataFrame) -> None:
-    silent = (bars["symbol"] == "SIM10") & (bars["timestamp"] >= NOON - timedelta(minutes=7))
-    predictor = MLPredictor(settings, until(bars[~silent].reset_index(drop=True), NOON))
+    silent = (bars["symbol"] == "SIM10") & (bars["timestamp"] >= NOW - timedelta(minutes=7))
+    predictor = MLPredictor(settings, until(bars[~silent].reset_index(drop=True), NOW))
     assert predictor.predict("SIM10")["reason"].startswith("last bar is 8 minutes old")
     assert predictor.predict("SIM06")["confidence"] > 0
 
 
 def test_a_feature_that_is_undefined_is_said_and_not_predicted(settings: Settings, bars: pd.DataFrame) -> None:
     still = bars.copy()
-    rows = (still["symbol"] == "SIM10") & (still["timestamp"] >= NOON - timedelta(minutes=60))
+    rows = (still["symbol"] == "SIM10") & (still["timestamp"] >= NOW - timedelta(minutes=60))
     still.loc[rows, ["open", "high", "low", "close"]] = 100.0
-    prediction = MLPredictor(settings, until(still, NOON)).predict("SIM10")
+    prediction = MLPredictor(settings, until(still, NOW)).predict("SIM10")
     assert prediction["reason"].startswith("a feature is undefined (no price or volume change)")
     assert (prediction["signal"], prediction["confidence"], prediction["price"]) == (0, 0.0, 100.0)
 
@@ -205,11 +205,11 @@ def test_a_feature_that_is_undefined_is_said_and_not_predicted(settings: Setting
 
 
 def test_buy_signals_are_those_that_meet_the_threshold_best_first(settings: Settings, bars: pd.DataFrame) -> None:
-    each = {symbol: MLPredictor(settings, until(bars, NOON)).predict(symbol)["confidence"] for symbol in SYMBOLS}
+    each = {symbol: MLPredictor(settings, until(bars, NOW)).predict(symbol)["confidence"] for symbol in SYMBOLS}
     ranked = sorted(SYMBOLS, key=lambda symbol: -each[symbol])
     for count in range(len(SYMBOLS) + 1):
         threshold = each[ranked[count - 1]] if count else 0.99
-        predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOON))
+        predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOW))
         for asked in (SYMBOLS, SYMBOLS[::-1]):
             found = predictor.get_buy_signals([*asked, "ZZZ"])
             assert [prediction["symbol"] for prediction in found] == ranked[:count]
@@ -217,10 +217,10 @@ def test_buy_signals_are_those_that_meet_the_threshold_best_first(settings: Sett
 
 
 def test_minute_by_minute_a_predictor_says_what_a_new_one_would(settings: Settings, bars: pd.DataFrame) -> None:
-    predictor = MLPredictor(settings, until(bars, NOON))
-    predictor.at_minute(NOON, SYMBOLS, [])
+    predictor = MLPredictor(settings, until(bars, NOW))
+    predictor.at_minute(NOW, SYMBOLS, [])
     for minute in range(1, 5):
-        now = NOON + timedelta(minutes=minute)
+        now = NOW + timedelta(minutes=minute)
         newest = as_bars(bars[bars["timestamp"] == now - timedelta(minutes=1)])
         assert len(newest) == len(SYMBOLS)
         again: Sequence[Bar] = [*newest, *newest]  # a bar that comes twice counts once
@@ -233,9 +233,9 @@ def test_minute_by_minute_a_predictor_says_what_a_new_one_would(settings: Settin
 
 
 def test_the_newest_features_are_the_last_row_of_the_table(settings: Settings, bars: pd.DataFrame) -> None:
-    predictor = MLPredictor(settings, until(bars, NOON))
-    predictor.at_minute(NOON, ["SIM12"], [])
-    table = compute_features(bars[(bars["symbol"] == "SIM12") & (bars["timestamp"] < NOON)].reset_index(drop=True))
+    predictor = MLPredictor(settings, until(bars, NOW))
+    predictor.at_minute(NOW, ["SIM12"], [])
+    table = compute_features(bars[(bars["symbol"] == "SIM12") & (bars["timestamp"] < NOW)].reset_index(drop=True))
     np.testing.assert_allclose(
         newest_features(predictor._windows["SIM12"]),
         table[FEATURES].iloc[-1].to_numpy(dtype=float),
@@ -257,7 +257,7 @@ print(json.dumps(MLPredictor(load_settings()).get_prediction_history(sys.argv[1]
 def test_history_is_there_in_a_fresh_interpreter_oldest_first(
     settings: Settings, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
-    minutes = [NOON, NOON - timedelta(minutes=30), NOON - timedelta(days=1)]
+    minutes = [NOW, NOW - timedelta(minutes=30), NOW - timedelta(days=1)]
     for now in minutes:
         change_card(settings, train_end=(SESSIONS[0].close).isoformat())
         predictor = MLPredictor(settings, until(bars, now))
@@ -268,9 +268,9 @@ def test_history_is_there_in_a_fresh_interpreter_oldest_first(
     )
     history = json.loads(done.stdout)
     assert [p["timestamp"] for p in history] == [
-        "2026-02-05T12:00:00-05:00",
-        "2026-02-06T11:30:00-05:00",
-        "2026-02-06T12:00:00-05:00",
+        "2026-02-05T14:30:00-05:00",
+        "2026-02-06T14:00:00-05:00",
+        "2026-02-06T14:30:00-05:00",
     ]
     assert {p["symbol"] for p in history} == {"SIM06"}
     assert all(math.isfinite(p["price"]) and p["price"] > 0 for p in history)
@@ -305,7 +305,7 @@ def test_without_bars_nothing_is_ready(tmp_path: Path) -> None:
 
 
 def test_with_a_model_it_is_ready(settings: Settings, bars: pd.DataFrame) -> None:
-    assert MLPredictor(settings, until(bars, NOON)).is_model_ready() is True
+    assert MLPredictor(settings, until(bars, NOW)).is_model_ready() is True
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_with_a_model_it_is_ready(settings: Settings, bars: pd.DataFrame) -> Non
     [
         ({"market": "alpaca", "feed": "iex"}, "learnt from market alpaca (feed iex), here is recorded (feed recorded)"),
         ({"market": "recorded", "feed": "other"}, "learnt from market recorded (feed other), here is recorded"),
-        ({"train_end": (NOON + timedelta(minutes=1)).isoformat()}, f"{STAMP} is from the future"),
+        ({"train_end": (NOW + timedelta(minutes=1)).isoformat()}, f"{STAMP} is from the future"),
         ({"versions": {"numpy": "0.1"}}, "was trained with numpy 0.1"),
     ],
 )
@@ -321,7 +321,7 @@ def test_a_model_that_must_not_predict_here_is_refused_with_the_cure(
     settings: Settings, bars: pd.DataFrame, changes: dict[str, Any], words: str
 ) -> None:
     change_card(settings, **changes)
-    predictor = MLPredictor(settings, until(bars, NOON))
+    predictor = MLPredictor(settings, until(bars, NOW))
     assert predictor.is_model_ready() is False
     with pytest.raises(NoModel) as caught:
         predictor.predict("SIM06")
@@ -332,9 +332,9 @@ def test_a_model_that_must_not_predict_here_is_refused_with_the_cure(
 
 
 def test_a_model_may_predict_from_the_moment_its_last_trade_had_settled(settings: Settings, bars: pd.DataFrame) -> None:
-    change_card(settings, train_end=NOON.isoformat())
-    assert MLPredictor(settings, until(bars, NOON)).is_model_ready()
-    assert not MLPredictor(settings, until(bars, NOON - timedelta(minutes=1))).is_model_ready()
+    change_card(settings, train_end=NOW.isoformat())
+    assert MLPredictor(settings, until(bars, NOW)).is_model_ready()
+    assert not MLPredictor(settings, until(bars, NOW - timedelta(minutes=1))).is_model_ready()
 
 
 def test_a_model_of_other_features_is_refused(settings: Settings, bars: pd.DataFrame) -> None:
@@ -342,12 +342,12 @@ def test_a_model_of_other_features_is_refused(settings: Settings, bars: pd.DataF
     model = model_store.load()
     card = {**model.card, "features": FEATURES[::-1], "stamp": "20260205_200000"}
     model_store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), serve=True)
-    with pytest.raises(NoModel, match="was trained with other features. Run: python build_dataset"):
-        MLPredictor(settings, until(bars, NOON)).predict("SIM06")
+    with pytest.raises(NoModel, match=r"was trained with other features\. Run: python build_dataset"):
+        MLPredictor(settings, until(bars, NOW)).predict("SIM06")
 
 
 def test_a_model_published_meanwhile_is_taken_up(settings: Settings, bars: pd.DataFrame) -> None:
-    predictor = MLPredictor(settings, until(bars, NOON))
+    predictor = MLPredictor(settings, until(bars, NOW))
     before = predictor.predict("SIM06")
     model_store = ModelStore(settings.MODELS_DIR)
     model = model_store.load()
@@ -396,7 +396,7 @@ def test_the_door_shows_a_table_and_explains_silence(
 def test_the_door_does_not_complain_where_there_are_signals(
     settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(settings, bars[bars["timestamp"] < NOON])
+    store(settings, bars[bars["timestamp"] < NOW])
     monkeypatch.setenv("MIN_CONFIDENCE", "0.01")
     assert door("--market", "recorded", "--symbols", "SIM10,ZZZ") == 0
     out = capsys.readouterr().out
@@ -444,7 +444,7 @@ def test_without_model_or_bars_the_door_ends_with_7_and_one_line(
 
 def test_what_is_learnt_is_what_is_predicted(settings: Settings, bars: pd.DataFrame) -> None:
     examples = prepare(RecordedFeed(bars), SESSIONS[-1].close, settings).examples
-    row = examples[(examples["symbol"] == "SIM06") & (examples["timestamp"] < NOON)].iloc[-1]
+    row = examples[(examples["symbol"] == "SIM06") & (examples["timestamp"] < NOW)].iloc[-1]
     predictor = MLPredictor(settings, until(bars, row["timestamp"].to_pydatetime() + timedelta(minutes=1)))
     expected = ModelStore(settings.MODELS_DIR).load().confidence(row[FEATURES].to_numpy(dtype=float)[None])[0]
     change_card(settings, train_end=SESSIONS[0].close.isoformat())

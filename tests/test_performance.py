@@ -96,10 +96,10 @@ def test_only_losses_win_nothing() -> None:
 
 
 def test_a_trade_that_came_out_even_is_no_win() -> None:
-    summary = summarise([trade(0.0, 0.0), trade(10.0, 0.02, TUESDAY)], START)
-    assert summary["win_rate"] == 0.5
-    assert summary["average_loss"] == 0.0
-    assert summary["profit_factor"] == 0.0
+    summary = summarise([trade(0.0, 0.0), trade(10.0, 0.02, TUESDAY), trade(-5.0, -0.01, TUESDAY)], START)
+    assert summary["win_rate"] == pytest.approx(1 / 3)
+    assert summary["average_loss"] == pytest.approx(-0.005)
+    assert summary["profit_factor"] == pytest.approx(2.0)
 
 
 def test_a_drawdown_is_measured_from_the_highest_peak_before_it_and_heals() -> None:

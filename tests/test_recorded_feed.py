@@ -79,6 +79,14 @@ def test_any_span_of_any_symbols_is_what_plain_comparison_finds(
     assert [(bar.symbol, bar.minute) for bar in found] == sorted((bar.symbol, bar.minute) for bar in found)
 
 
+def test_a_symbol_without_bars_brings_none_and_does_not_widen_the_question(bars: pd.DataFrame) -> None:
+    feed = RecordedFeed(bars)
+    assert feed.bars(["GME"], THURSDAY.open, MONDAY.close).empty
+    found = feed.bars(["NVDA", "GME"], THURSDAY.open, MONDAY.close)
+    assert found["symbol"].unique().tolist() == ["NVDA"]
+    assert len(feed.bars([*SYMBOLS, "GME"], THURSDAY.open, MONDAY.close)) == len(bars)
+
+
 def test_the_feeds_table_is_not_changed_by_who_reads_it(bars: pd.DataFrame) -> None:
     feed = RecordedFeed(bars.copy())
     found = feed.bars(SYMBOLS, THURSDAY.open, MONDAY.close)

@@ -1,4 +1,4 @@
-"""A session in a few words: what was bought and sold, and when nothing was, how near it came."""
+"""What the trader says to a person: a fill, and a session in a few words; when nothing was bought, how near it came."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from desk.books import Books
-from desk.orders import Account
+from desk.orders import Account, Execution, Trade
 from figures import why_nothing_was_bought
-from market.hours import Session, new_york
+from market.hours import Session, moment, new_york
 from ml_predictor import Prediction
 
 LOWER_THRESHOLDS = (0.60, 0.55, 0.50)
@@ -73,3 +73,13 @@ class SessionTally:
             return [summary]
         missed = Counter(s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
         return [summary, "  " + why_nothing_was_bought(event, missed)]
+
+
+def told(execution: Execution, trade: Trade) -> str:
+    """A fill in one line; `trade` as the books have it after the fill."""
+    when = f"{new_york(moment(execution.minute)):%Y-%m-%d %H:%M}"
+    if execution.side == "BUY":
+        levels = f"stop {trade.stop_loss:.2f}, target {trade.take_profit:.2f}, confidence {trade.confidence:.2f}"
+        return f"{when}  bought {execution.qty} {execution.symbol} at {execution.price:.2f} ({levels})"
+    earned = f"{trade.pnl_amount or 0.0:+.2f} USD, {trade.pnl_pct or 0.0:+.2%}"
+    return f"{when}  sold {execution.qty} {execution.symbol} at {execution.price:.2f} ({execution.reason}: {earned})"
