@@ -44,13 +44,19 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent, separators=separators)
 
 
-def move_aside(path: Path, why: str, stamp: str) -> Path:
-    """Rename a file that cannot be used to `<name>.<why>-<stamp>`, so that it is never overwritten; its new path."""
+def name_aside(path: Path, why: str, stamp: str) -> Path:
+    """`<name>.<why>-<stamp>` beside `path`, with a serial number if that is taken."""
     aside = path.with_name(f"{path.name}.{why}-{stamp}")
     serial = 1
     while aside.exists():
         serial += 1
         aside = path.with_name(f"{path.name}.{why}-{stamp}.{serial}")
+    return aside
+
+
+def move_aside(path: Path, why: str, stamp: str) -> Path:
+    """Rename a file that cannot be used to `<name>.<why>-<stamp>`, so that it is never overwritten; its new path."""
+    aside = name_aside(path, why, stamp)
     path.rename(aside)
     sync_folder(path.parent)
     return aside

@@ -32,7 +32,6 @@ from config import Settings
 from desk.books import Books
 from desk.journal import Event, read_events
 from desk.orders import Trade
-from desk.performance import summarise
 from durable import replace_file
 from figures import Report, listed, number, percent, plural, session_lines
 from learning.model_store import ModelStore, NoModel
@@ -107,7 +106,7 @@ def read_report(settings: Settings) -> Report:
         banner=BANNER if origin["market"] == "simulated" else None,
         card=card,
         no_model=no_model,
-        performance=summarise(list(books.trades.values()), settings.PAPER_CASH),
+        performance=books.performance(settings.PAPER_CASH),
         equity=_equity(books),
         trades=_trades(books),
         signals=_signals(books),

@@ -15,7 +15,6 @@ from desk.books import Books, BooksDisagree, secure_view
 from desk.brokers import Broker
 from desk.journal import Event, Journal, read_events
 from desk.orders import Execution, Order, Trade
-from desk.performance import summarise
 from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
 from learning.labels import ENTRY_PATIENCE_MINUTES
 from learning.model_store import NoModel, PublishedModel
@@ -82,7 +81,7 @@ class LiveTrader:
     def get_performance_summary(self) -> dict[str, float]:
         """What the trades on disk earned; see `desk.performance.summarise`. Needs no network, lock or model."""
         books = Books(local_time, read_events(self.settings.MODELS_DIR / "journal.jsonl"))
-        return summarise(list(books.trades.values()), self.settings.PAPER_CASH)
+        return books.performance(self.settings.PAPER_CASH)
 
     # --- start and 04:00 ---------------------------------------------------------------------------------------------
 
@@ -265,6 +264,7 @@ class LiveTrader:
             for line in self._tally.lines(self.books, account, self.settings.MIN_CONFIDENCE, card):
                 self._say(line)
             self.flush()
+            self._predictor.log.compress_old()
         elif self._journal.syncs_each_minute:
             self._journal.sync()
             self._predictor.log.write()

@@ -10,6 +10,7 @@ from typing import Any
 
 from desk.journal import Event
 from desk.orders import Execution, Trade
+from desk.performance import summarise
 from durable import move_aside, replace_file, to_json
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,10 @@ class Books:
         self._heard: set[str] = set()
         for event in events:
             self.apply(event)
+
+    def performance(self, first_cash: float) -> dict[str, float]:
+        """What the trades earned, see `desk.performance.summarise`; `first_cash` is what the account began with, USD."""
+        return summarise(list(self.trades.values()), [first_cash, *(equity for _, equity in self.equity)])
 
     def live_trades(self) -> dict[str, Trade]:
         """PENDING and OPEN trades by symbol."""
@@ -82,8 +87,11 @@ class Books:
 
     def _on_execution(self, event: Event) -> None:
         execution = Execution(**event["execution"])
-        trade = self._live.get(execution.symbol)
         if execution.id in self._heard:
+            return
+        trade = self._trade_of(execution)
+        if trade is not None and trade.status == "PENDING" and execution.side == "SELL":
+            log.warning("%s: sold before these books heard it was bought; waiting for the broker's word", trade.id)
             return
         self._heard.add(execution.id)
         self.changed = True
@@ -96,6 +104,17 @@ class Books:
         elif execution.kind == "fill":
             self._exit(trade, execution)
 
+    def _trade_of(self, execution: Execution) -> Trade | None:
+        """The trade an execution speaks of. After a lost line an older trade than the newest may still be open."""
+        if execution.side == "BUY":
+            trade = self.trades.get(execution.order_id)
+            return trade if trade is not None and trade.status == "PENDING" else None
+        live = self._live.get(execution.symbol)
+        if live is not None and live.entry_minute <= execution.minute:
+            return live
+        earlier = (t for t in reversed(self.trades.values()) if t.symbol == execution.symbol and t.status == "OPEN")
+        return next((t for t in earlier if t.entry_minute <= execution.minute), None)
+
     def _entry(self, trade: Trade, execution: Execution) -> None:
         if execution.kind == "fill":
             trade.status, trade.qty, trade.price = "OPEN", execution.qty, execution.price
@@ -105,15 +124,19 @@ class Books:
         else:
             trade.status = "REJECTED" if execution.kind == "rejected" else "CANCELLED"
             trade.exit_reason = execution.reason
-            del self._live[trade.symbol]
+            self._ended(trade)
 
     def _exit(self, trade: Trade, execution: Execution) -> None:
         trade.status, trade.exit_reason = "CLOSED", execution.reason
         trade.exit_price, trade.exit_time = execution.price, self._local_time(execution.minute)
         trade.pnl_amount = round((trade.exit_price - trade.price) * trade.qty - trade.fees, 4)
         trade.pnl_pct = trade.pnl_amount / (trade.price * trade.qty)
-        del self._live[trade.symbol]
-        self.exit_plan.pop(trade.symbol, None)
+        self._ended(trade)
+
+    def _ended(self, trade: Trade) -> None:
+        if self._live.get(trade.symbol) is trade:
+            del self._live[trade.symbol]
+            self.exit_plan.pop(trade.symbol, None)
 
     def _on_plan(self, event: Event) -> None:
         self.exit_plan = dict(event["close"])
@@ -153,8 +176,10 @@ def secure_view(path: Path, books: Books, stamp: str) -> None:
         return
     try:
         document = json.loads(path.read_text())
-        ours = document["schema"] == SCHEMA and {t["id"] for t in document["trades"]} <= set(books.trades)
+        ours = {t["id"] for t in document["trades"]} <= set(books.trades)
         why = "it holds trades that the journal does not know"
+        if document["schema"] != SCHEMA:
+            ours, why = False, f"its schema is {document['schema']}, here {SCHEMA}"
     except (ValueError, KeyError, TypeError):
         ours, why = False, "it cannot be read as a trade history"
     if not ours:

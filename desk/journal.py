@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from durable import move_aside, replace_file, sync_folder, to_json
+from durable import name_aside, replace_file, sync_folder, to_json
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ class Journal:
         self._buffer: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(path.with_suffix(".lock"))
-        for stray in path.parent.glob(".*.tmp"):
-            stray.unlink(missing_ok=True)
+        for name in (path.name, "trade_history.json", "paper_account.json"):
+            for stray in path.parent.glob(f".{name}.*.tmp"):  # of a writer that was killed; we are the only one now
+                stray.unlink(missing_ok=True)
         self.events = _recover(path, stamp)
         self._next = self.events[-1]["n"] + 1 if self.events else 0
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._size = self._file.tell()  # all before it is whole and synced
         if not self.events:
             self.append("journal", schema=SCHEMA)
             self.sync()
@@ -78,9 +80,16 @@ class Journal:
         if order and not self._sync_each_order:
             return
         if self._buffer:
-            self._file.write("".join(self._buffer).encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            content = "".join(self._buffer).encode()
+            try:
+                written = 0
+                while written < len(content):
+                    written += self._file.write(content[written:])
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(self._size)  # the next sync writes all of it again: no half line, none twice
+                raise
+            self._size += len(content)
             self._buffer.clear()
 
     @property
@@ -90,9 +99,11 @@ class Journal:
 
     def close(self) -> None:
         """Sync, and let another process write."""
-        self.sync()
-        self._file.close()
-        self._lock.close()
+        try:
+            self.sync()
+        finally:
+            self._file.close()
+            self._lock.close()
 
 
 def read_events(path: Path) -> list[Event]:
@@ -139,14 +150,15 @@ def _recover(path: Path, stamp: str) -> list[Event]:
     torn = unreadable == [lines - 1] or (content and not content.endswith(b"\n") and not unreadable)
     if torn and events:
         kept = "".join(map(_line, events)).encode()
-        tail = path.with_name(f"{path.name}.torn-{stamp}")
+        tail = name_aside(path, "torn", stamp)
         replace_file(tail, content[len(kept) :])
         replace_file(path, kept)
         log.warning(
             "%s: the last line was cut off by a crash; it is kept in %s, all before it is whole", path, tail.name
         )
     elif unreadable:
-        aside = move_aside(path, "damaged", stamp)
+        aside = name_aside(path, "damaged", stamp)
+        replace_file(aside, content)  # a copy, so that no failure in between leaves us without a journal
         replace_file(path, "".join(map(_line, events)))
         log.warning(
             "%s: %d of %d lines cannot be read; the file is kept as %s, and the journal goes on with the %d others",

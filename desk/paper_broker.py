@@ -158,7 +158,9 @@ class PaperBroker:
 
     def _load(self, path: Path) -> None:
         try:
-            document = json.loads(path.read_text())
+            document = json.loads(path.read_text(), parse_constant=_refuse)
+            if document["schema"] != SCHEMA:
+                raise ValueError(f"schema {document['schema']}, here {SCHEMA}")  # noqa: TRY301
             self._positions = {p["symbol"]: Position(**p) for p in document["positions"]}
             self._orders = {o["id"]: Order(**o) for o in document["orders"]}
             self._executions = {e["id"]: Execution(**e) for e in document["executions"]}
@@ -169,6 +171,10 @@ class PaperBroker:
                 f"{path}: not a paper account of this program ({error}); nothing is traded on it. Move it away to "
                 "start a new paper account, or put back a good copy"
             ) from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no amount")
 
 
 class BadAccountFile(ValueError):

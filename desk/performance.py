@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 from desk.orders import Trade
 
 SESSIONS_PER_YEAR = 252
+MIN_SHARPE_DAYS = 5  # fewer days with a sale say nothing about the spread between days
 
 
-def summarise(trades: Sequence[Trade], starting_equity: float) -> dict[str, float]:
-    """Performance of closed trades, in the order in which they closed.
+def summarise(trades: Sequence[Trade], equity: Sequence[float]) -> dict[str, float]:
+    """Performance of closed trades; `equity` is the account in USD minute by minute, from its first cash on.
 
     `win_rate` is a fraction; `total_pnl` USD; `average_win` and `average_loss` are mean `pnl_pct` of trades above 0 and
     at or below 0; `profit_factor` is USD won over USD lost (0.0 while nothing is lost); `max_drawdown` the deepest fall
-    of equity from its peak as a fraction, at closes of trades; `sharpe` of daily P&L, annualised (Sharpe, 1994).
+    of equity from its peak, as a fraction; `sharpe` of daily P&L, annualised (Sharpe, 1994), from MIN_SHARPE_DAYS on.
     """
     closed = sorted((t for t in trades if t.status == "CLOSED"), key=lambda t: (t.exit_time or "", t.id))
     amounts = [t.pnl_amount or 0.0 for t in closed]
@@ -27,23 +29,17 @@ def summarise(trades: Sequence[Trade], starting_equity: float) -> dict[str, floa
         "open_trades": sum(t.status == "OPEN" for t in trades),
         "pending_trades": sum(t.status == "PENDING" for t in trades),
         "win_rate": len(wins) / len(closed) if closed else 0.0,
-        "total_pnl": round(sum(amounts), 4),
+        "total_pnl": round(sum(amounts, 0.0), 4),
         "average_win": sum(wins) / len(wins) if wins else 0.0,
         "average_loss": sum(losses) / len(losses) if losses else 0.0,
         "profit_factor": sum(a for a in amounts if a > 0) / lost if lost > 0 else 0.0,
-        "max_drawdown": _max_drawdown(amounts, starting_equity),
+        "max_drawdown": _max_drawdown(equity),
         "sharpe": _sharpe(closed),
     }
 
 
-def _max_drawdown(amounts: Sequence[float], starting_equity: float) -> float:
-    equity = peak = starting_equity
-    deepest = 0.0
-    for amount in amounts:
-        equity += amount
-        peak = max(peak, equity)
-        deepest = max(deepest, 1 - equity / peak)
-    return deepest
+def _max_drawdown(equity: Sequence[float]) -> float:
+    return max((1 - now / peak for now, peak in zip(equity, accumulate(equity, max), strict=True)), default=0.0)
 
 
 def _sharpe(closed: Sequence[Trade]) -> float:
@@ -51,7 +47,7 @@ def _sharpe(closed: Sequence[Trade]) -> float:
     for trade in closed:
         day = (trade.exit_time or "")[:10]
         days[day] = days.get(day, 0.0) + (trade.pnl_amount or 0.0)
-    if len(days) < 2:
+    if len(days) < MIN_SHARPE_DAYS:
         return 0.0
     mean = sum(days.values()) / len(days)
     variance = sum((value - mean) ** 2 for value in days.values()) / (len(days) - 1)

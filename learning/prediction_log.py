@@ -57,17 +57,24 @@ class PredictionLog:
 
     def compress_old(self) -> None:
         """Compress the days before the newest KEPT_PLAIN."""
-        for path in sorted(self._folder.glob("*.jsonl"))[:-KEPT_PLAIN]:
-            replace_file(path.with_suffix(".jsonl.gz"), gzip.compress(path.read_bytes()))
+        for path in sorted(self._folder.glob("[0-9]*.jsonl"))[:-KEPT_PLAIN]:
+            replace_file(path.with_suffix(".jsonl.gz"), gzip.compress(self._content(path.stem)))
             path.unlink()
 
     def read(self, symbol: str) -> Iterator[dict[str, Any]]:
         """The predictions of one symbol, oldest first; a line that a crash cut short is passed over."""
-        mark = to_json({"symbol": symbol})[:-1]
-        for path in sorted(self._folder.glob("*.jsonl*")):
-            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            for line in content.decode().splitlines():
-                if line.startswith(mark) and line.endswith("}"):
-                    prediction: dict[str, Any] = json.loads(line)
+        mark = to_json({"symbol": symbol})[:-1].encode()
+        for day in sorted({path.name.partition(".")[0] for path in self._folder.glob("[0-9]*.jsonl*")}):
+            for line in self._content(day).split(b"\n"):
+                whole = line[max(line.rfind(b'{"symbol":'), 0) :]  # behind what a crash cut short
+                if whole.startswith(mark) and whole.endswith(b"}"):
+                    prediction: dict[str, Any] = json.loads(whole)
                     if math.isfinite(prediction["price"]):
                         yield prediction
+
+    def _content(self, day: str) -> bytes:
+        """All lines of a day; a crash while compressing leaves it twice, a late writer in two parts."""
+        plain, packed = self._folder / f"{day}.jsonl", self._folder / f"{day}.jsonl.gz"
+        old = gzip.decompress(packed.read_bytes()) if packed.exists() else b""
+        new = plain.read_bytes() if plain.exists() else b""
+        return new if new.startswith(old) else old + new

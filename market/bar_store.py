@@ -77,15 +77,19 @@ class BarStore:
                 yield Fetched(session, 0, stored=True)
                 continue
             new = fetch(missing, session.open, min(session.close, now))
-            self._write_day(session.day, new, sorted(known | set(missing)), feed, now >= session.close)
+            table = self._merged(session.day, new) if note["feed"] in ("", feed) else new
+            self._write_day(session.day, table, sorted(known | set(missing)), feed, now >= session.close)
             yield Fetched(session, len(new), stored=False)
 
     def _note(self, day: date) -> dict[str, Any]:
         path = self._folder / f"{day}.json"
         if not path.exists() or not path.with_suffix(".parquet").exists():
             return {"symbols": [], "feed": "", "complete": False}
-        note: dict[str, Any] = json.loads(path.read_text())
-        return note
+        try:
+            note: dict[str, Any] = json.loads(path.read_text())
+            return {name: note[name] for name in ("symbols", "feed", "complete")}
+        except (ValueError, KeyError, TypeError):
+            return {"symbols": [], "feed": "", "complete": False}
 
     def _read_day(self, day: date) -> pd.DataFrame:
         path = self._folder / f"{day}.parquet"
@@ -94,13 +98,17 @@ class BarStore:
         except (ValueError, OSError) as error:
             raise BadBars(f"{path}: cannot be read ({error}); delete it and run: python build_dataset.py") from error
 
-    def _write_day(self, day: date, new: pd.DataFrame, symbols: Sequence[str], feed: str, complete: bool) -> None:
+    def _merged(self, day: date, new: pd.DataFrame) -> pd.DataFrame:
+        """`new` and what is stored of the other symbols."""
+        if day not in self.days():
+            return new
+        old = self._read_day(day)
+        return pd.concat([old[~old["symbol"].isin(new["symbol"].unique())], new], ignore_index=True)
+
+    def _write_day(self, day: date, table: pd.DataFrame, symbols: Sequence[str], feed: str, complete: bool) -> None:
         path = self._folder / f"{day}.parquet"
-        if path.exists():
-            old = self._read_day(day)
-            new = pd.concat([old[~old["symbol"].isin(new["symbol"].unique())], new], ignore_index=True)
         content = BytesIO()
-        new.sort_values(["symbol", "timestamp"], kind="stable").to_parquet(content, index=False)
+        table.sort_values(["symbol", "timestamp"], kind="stable").to_parquet(content, index=False)
         # The bars before the note: a crash between the two only means that the day is fetched again.
         replace_file(path, content.getvalue())
         note = {"symbols": list(symbols), "feed": feed, "adjustment": "split", "complete": complete}

@@ -39,9 +39,10 @@ class WallClock:
         last: datetime | None = None
         while True:
             late = timedelta(seconds=self.lateness_seconds)
-            minute = (self.now() - late).replace(second=0, microsecond=0)
+            now = self.now()
+            minute = (now - late).replace(second=0, microsecond=0)
             if last is not None and minute <= last:
-                self.wait((minute + MINUTE + late - self.now()).total_seconds())
+                self.wait((minute + MINUTE + late - now).total_seconds())
                 continue
             last = minute
             yield minute

@@ -155,7 +155,6 @@ def test_help_is_the_manual(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "simulated"),
         (["--market", "recorded"], "recorded"),
         (["--bars", "my.csv"], "recorded"),
-        (["--bars", "my.csv", "--market", "simulated"], "simulated"),
     ],
 )
 def test_the_market_is_what_was_asked_for_and_bars_of_ones_own_are_recorded(

@@ -154,7 +154,7 @@ def signal(symbol: str, hhmm: str, reason: str = "bought", day: str = DAY) -> Ev
 
 def execution(symbol: str, side: str, hhmm: str, qty: int, price: float, reason: str, day: str = DAY) -> Events:
     kind = "fill" if reason in ("entry", "stop", "target", "time") else "cancelled"
-    name = f"{day}-{symbol}-{side}-{hhmm}"
+    name = f"{day}-{symbol}-{hhmm}"
     levels = (price * 0.98, price * 1.04) if side == "BUY" else (None, None)
     done = Execution(f"{name}/{kind}", kind, name, symbol, side, qty, price, at(hhmm, day), reason, *levels)
     return [{"kind": "execution", "execution": asdict(done)}]
@@ -193,12 +193,12 @@ def duty(outcome: str, words: str, name: str = "train") -> Events:
 
 
 A_DAY = (
-    minutes(100_000.0, 100_001.5, 99_998.25),
+    minutes(100_000.0, 100_001.5, 99_958.25),
     bought("AAPL", "10:00", 5, 250.01) + sold("AAPL", "11:00", 5, 260.0133),
     bought("NVDA", "10:05", 3, 180.504) + sold("NVDA", "12:00", 3, 176.9, "stop"),
     bought("MSFT", "10:06", 1, 400.0) + sold("MSFT", "13:00", 1, 400.0, "time"),
     bought("TSLA", "14:00", 2, 301.25),
-    ordered("META", "15:58", 4, 700.0) + execution("META", "BUY", "15:59", 4, 0.0, "expired"),
+    ordered("META", "15:59", 4, 700.0) + execution("META", "BUY", "15:59", 4, 0.0, "expired"),
     ended(highest_confidence=0.7),
     duty("done", "20260302_200000 serves from now on"),
 )
@@ -229,8 +229,8 @@ def test_page_terminal_and_summary_agree_on_performance(books: BooksOnDisk) -> N
         assert "average win +4.00%" in words
         assert "average loss -1.00%" in words
         assert "profit factor 4.63" in words
-        assert "max drawdown 0.01%" in words
-        assert "equity 99,998.25 USD" in words
+        assert "max drawdown 0.04%" in words
+        assert "equity 99,958.25 USD" in words
 
 
 def test_a_profit_factor_needs_a_loss(books: BooksOnDisk) -> None:
@@ -348,7 +348,7 @@ def test_signals_that_led_to_no_purchase_are_not_called_silence(books: BooksOnDi
 
 
 def test_an_order_that_found_no_fill_is_not_called_silence(books: BooksOnDisk) -> None:
-    books.write(ordered("META", "15:58", 4, 700.0), execution("META", "BUY", "15:59", 4, 0.0, "expired"))
+    books.write(ordered("META", "15:59", 4, 700.0), execution("META", "BUY", "15:59", 4, 0.0, "expired"))
     books.write(ended(highest_confidence=0.7))
     assert words_of_the_day(books).startswith("No signal led to a purchase: no order was filled")
 
@@ -426,7 +426,7 @@ def test_a_hostile_name_is_shown_and_never_obeyed(books: BooksOnDisk) -> None:
         bought(HOSTILE, "10:00", 5, 250.0) + sold(HOSTILE, "11:00", 5, 260.0, "time"),
         bought(HOSTILE, "12:00", 5, 250.0),
         signal(HOSTILE, "12:10", HOSTILE),
-        ordered(HOSTILE + "2", "12:11", 5, 250.0) + execution(HOSTILE + "2", "BUY", "12:12", 5, 0.0, HOSTILE),
+        ordered(HOSTILE + "2", "12:12", 5, 250.0) + execution(HOSTILE + "2", "BUY", "12:12", 5, 0.0, HOSTILE),
         ordered(HOSTILE + "3", "12:13", 5, 250.0),
         ended(highest_symbol=HOSTILE),
         ended("2026-03-03", highest_symbol=HOSTILE),
@@ -513,7 +513,7 @@ def test_the_door_ends_with_one_strict_json_object(door: BooksOnDisk, capsys: py
     assert report.main(["--json", "--out", str(out)]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=pytest.fail)
     assert result["total_pnl"] == pytest.approx(39.2045)
-    assert (result["equity"], result["signals"], result["model"]) == (99_998.25, 5, None)
+    assert (result["equity"], result["signals"], result["model"]) == (99_958.25, 5, None)
     assert result["sessions"][0]["bought"] == 4
     assert result["duties"] == {"train": {"done": 1}}
     assert Path(result["page"]) == out

@@ -201,12 +201,14 @@ def test_a_candidate_that_lost_by_chance_is_not_rejected() -> None:
     assert rejected <= 6
 
 
-def test_a_candidate_that_does_not_trade_is_rejected_against_one_that_earns() -> None:
-    rng = np.random.default_rng(2)
-    earning = with_skill(judged_table(rng), rng, 0.8)
-    earning["net_return"] = earning["net_return"] + 0.01
-    assert not better_or_equal(earning.assign(confidence=0.5), earning, 0.65, 10).holds
-    assert better_or_equal(earning, earning.assign(confidence=0.5), 0.65, 10).holds
+def test_where_only_one_of_them_trades_money_decides_not_log_loss() -> None:
+    table = judged_table(np.random.default_rng(2))
+    silent = table.assign(confidence=0.5)
+    # Right about the best tenth, and on the wrong side everywhere else.
+    best = table["net_return"].rank(pct=True) > 0.9
+    earning = table.assign(confidence=np.where(best, 0.9, np.where(table["label"] == 1, 0.2, 0.6)))
+    assert not better_or_equal(silent, earning, 0.65, 10).holds
+    assert better_or_equal(earning, silent, 0.65, 10).holds
 
 
 def test_too_few_days_in_common_reject_nobody() -> None:
