@@ -235,3 +235,18 @@ def test_a_file_that_cannot_be_read_is_refused_by_name_and_left(
         update(store, FakeMarket(), symbols=["TSLA"])
     assert path.read_bytes() == content
     assert len(store.read(FRIDAY.day, FRIDAY.day)) == 78 + 39
+
+
+def test_bars_of_another_feed_do_not_stay_under_the_new_feeds_note(tmp_path):
+    store = BarStore(tmp_path)
+    update(store, FakeMarket(price=1.0))
+    update(store, FakeMarket(price=2.0), symbols=["NVDA"], feed="sip")
+    assert set(read(store)["close"]) == {2.0}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"my": "notes"}'])
+def test_a_note_that_cannot_be_read_is_worth_nothing(tmp_path, content):
+    store = BarStore(tmp_path)
+    update(store, FakeMarket())
+    (tmp_path / f"{MONDAY.day}.json").write_text(content)
+    assert update(store, FakeMarket()) == [(0, True), (78, False), (0, True)]

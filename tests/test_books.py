@@ -344,3 +344,28 @@ def test_our_own_view_is_left_also_when_the_journal_knows_more(
 def test_no_view_is_nothing_to_secure(tmp_path: Path) -> None:
     secure_view(tmp_path / "trade_history.json", Books(local_time), STAMP)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", range(5))
+def test_books_survive_the_loss_of_any_one_line(lost):
+    second = intent("NVDA-2", minute=OPEN + 20)
+    story = [intent(), BOUGHT, STOPPED, second, told("fill", price=97.0, order_id="NVDA-2", minute=OPEN + 21)]
+    heard = [e for e in story if e["kind"] == "execution"]
+    books = Books(local_time, story[:lost] + story[lost + 1 :])
+    for event in heard:  # what the broker's recent_executions tell again at start
+        books.apply(event)
+    by_id = {t.id: (t.status, t.exit_price) for t in books.trades.values()}
+    if lost in (1, 2, 4):  # an execution's line: the broker's word mends it
+        assert by_id == {"NVDA-1": ("CLOSED", 98.0), "NVDA-2": ("OPEN", None)}
+    elif lost == 0:
+        assert by_id == {"NVDA-2": ("OPEN", None)}
+    else:
+        assert by_id == {"NVDA-1": ("CLOSED", 98.0)}
+
+
+def test_the_view_of_a_newer_version_is_moved_aside_for_that_reason(tmp_path, caplog):
+    path = tmp_path / "trade_history.json"
+    path.write_text('{"schema": 99, "trades": [], "signals": []}')
+    secure_view(path, Books(local_time), "s")
+    assert "schema" in caplog.text
+    assert "does not know" not in caplog.text

@@ -174,3 +174,19 @@ def test_a_replay_clock_can_be_read_again_and_one_of_no_sessions_is_empty() -> N
     clock = ReplayClock([session(date(2026, 2, 6))])
     assert list(clock) == list(clock)
     assert list(ReplayClock([])) == []
+
+
+def test_the_wall_clock_never_waits_a_negative_time():
+    machine = FakeTime(NOON + 3 * SECOND)
+
+    def creeping():
+        machine.time += timedelta(microseconds=2)
+        return machine.time
+
+    def early(seconds):
+        assert seconds > 0  # time.sleep raises ValueError below 0
+        machine.wait(seconds)
+        if len(machine.waits) == 1:
+            machine.time -= timedelta(microseconds=3)
+
+    assert list(islice(WallClock(creeping, early), 3)) == minutes(0, 1, 2)

@@ -312,3 +312,75 @@ def test_a_writer_in_another_process_is_named_and_once_it_was_killed_refuses_nob
         assert minutes_of(journal.events) == [7]
         with pytest.raises(AlreadyRunning, match=rf"^process {os.getpid()} is"):
             Journal(path, STAMP)
+
+
+def test_a_sync_that_failed_and_is_tried_again_writes_each_event_once(tmp_path, monkeypatch):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, "s") as journal:
+        journal.append("minute", minute=1)
+        with monkeypatch.context() as patch:
+
+            def full(_):
+                raise OSError(28, "No space left on device")
+
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(OSError):
+                journal.sync()
+        journal.append("minute", minute=2)
+    assert minutes_of(read_events(path)) == [1, 2]
+
+
+def test_a_full_disk_leaves_no_half_line_in_the_middle(tmp_path):
+    import subprocess
+    import sys
+
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from desk.journal import Journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1]); journal = Journal(path, 's')
+journal.append('minute', minute=1, words='x' * 500)
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 200, resource.RLIM_INFINITY))
+try: journal.sync(); print('no error')
+except OSError: pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+journal.append('minute', minute=2); journal.close()
+"""
+    path = tmp_path / "journal.jsonl"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == ""
+    assert minutes_of(read_events(path)) == [1, 2]
+    with Journal(path, "s"):
+        pass
+    assert others(path) == {}
+
+
+def test_a_torn_tail_never_overwrites_one_that_was_kept_before(tmp_path):
+    path, tails = tmp_path / "journal.jsonl", []
+    for cut in (9, 14):
+        whole = written(path)
+        start = whole.rindex(b"\n", 0, -1) + 1
+        path.write_bytes(whole[:-cut])
+        tails.append(whole[start:-cut])
+        Journal(path, STAMP).close()
+    assert sorted(others(path).values()) == sorted(tails)
+
+
+def test_a_mending_that_fails_halfway_loses_no_readable_event(tmp_path, monkeypatch):
+    path = tmp_path / "journal.jsonl"
+    damaged = written(path).replace(b"equity", b"EQUITY", 1)
+    path.write_bytes(damaged)
+    with monkeypatch.context() as patch:
+
+        def full(source, target):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError):
+            Journal(path, STAMP)
+    import gc
+
+    gc.collect()
+    assert minutes_of(read_events(path)) == [1, 2, 3]

@@ -471,3 +471,19 @@ def test_no_dollar_is_made_or_lost_and_every_order_ends_once_whatever_happens(mi
     assert {order.id: ended[order.id] + working[order.id] for order in orders} == {order.id: 1 for order in orders}
     assert the_same == news
     assert unbroken.recent_executions() == broker.recent_executions() == news
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"schema":2,"cash":1.0,"settled_minute":1,"positions":[],"orders":[],"executions":[]}',
+        '{"cash":1.0,"settled_minute":1,"positions":[],"orders":[],"executions":[]}',
+        '{"schema":1,"cash":NaN,"settled_minute":1,"positions":[],"orders":[],"executions":[]}',
+        '{"schema":1,"cash":1.0,"settled_minute":Infinity,"positions":[],"orders":[],"executions":[]}',
+    ],
+)
+def test_an_account_of_another_schema_or_with_nan_is_refused(tmp_path, content):
+    path = tmp_path / "paper_account.json"
+    path.write_text(content)
+    with pytest.raises(BadAccountFile):
+        PaperBroker(path, 1.0, 0.0)

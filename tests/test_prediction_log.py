@@ -194,3 +194,43 @@ def test_a_day_that_could_not_be_compressed_is_still_there(tmp_path: Path, monke
     with pytest.raises(OSError, match="No space left"):
         log.compress_old()
     assert prices(log) == [float(i + 1) for i in range(KEPT_PLAIN + 1)]
+
+
+@pytest.mark.parametrize("torn", [b'{"symbol":"NVDA","timest', b"\x00" * 40, b"\xff\xfe garbage"])
+def test_what_is_appended_behind_a_torn_line_is_read(tmp_path, torn):
+    path = written(tmp_path, [1.0])
+    path.write_bytes(path.read_bytes() + torn)
+    written(tmp_path, [2.0, 3.0])
+    assert prices(PredictionLog(tmp_path)) == [1.0, 2.0, 3.0]
+
+
+def test_a_temporary_file_of_a_killed_compression_is_no_history(tmp_path):
+    import gzip
+
+    path = written(tmp_path, [1.0])
+    (tmp_path / ".2026-03-01.jsonl.gz.0a1b2c3d.tmp").write_bytes(gzip.compress(path.read_bytes()))
+    assert prices(PredictionLog(tmp_path)) == [1.0]
+
+
+def test_a_day_that_is_there_plain_and_compressed_counts_once(tmp_path):
+    import gzip
+
+    path = written(tmp_path, [1.0])
+    path.with_suffix(".jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert prices(PredictionLog(tmp_path)) == [1.0]
+
+
+def test_a_day_compressed_before_and_appended_to_keeps_both_parts(tmp_path):
+    from datetime import date
+
+    log = PredictionLog(tmp_path)
+    days = [date(2026, 1, 5) + timedelta(days=i) for i in range(KEPT_PLAIN + 1)]
+    for day in days:
+        add(log, timestamp=at(day), price=1.0)
+    log.write()
+    log.compress_old()
+    add(log, timestamp=at(days[0], "11:00:00"), price=2.0)
+    log.write()
+    assert prices(log)[:2] == [1.0, 2.0]
+    log.compress_old()
+    assert prices(log)[:2] == [1.0, 2.0]
