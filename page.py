@@ -18,7 +18,7 @@ CURVE_HEIGHT = 220  # pixels; the width is the reader's
 
 _PERFORMANCE = (
     "Of closed trades. Average win and loss are per trade, of the money put in; profit factor is USD won per USD lost; "
-    "max drawdown is the deepest fall from a peak, measured as trades close. "
+    "max drawdown is the deepest fall of equity from a peak, minute by minute. "
     "Every amount is rounded to the cent by itself, so rows may add up to a cent more or less than their total."
 )
 _SESSIONS = (

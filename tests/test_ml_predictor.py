@@ -199,6 +199,9 @@ def test_a_feature_that_is_undefined_is_said_and_not_predicted(settings: Setting
     prediction = MLPredictor(settings, until(still, NOW)).predict("SIM10")
     assert prediction["reason"].startswith("a feature is undefined (no price or volume change)")
     assert (prediction["signal"], prediction["confidence"], prediction["price"]) == (0, 0.0, 100.0)
+    other, undefined = MLPredictor(settings, until(still, NOW)).at_minute(NOW, ["SIM06", "SIM10"], [])
+    assert other.confidence > 0
+    assert math.isnan(undefined.confidence)
 
 
 # --- several --------------------------------------------------------------------------------------------------------
@@ -373,7 +376,7 @@ def door(*argv: str) -> int:
 def test_the_door_shows_a_table_and_explains_silence(
     settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(settings, bars)
+    store(settings, pd.concat([bars, bars[bars["symbol"] == "SIM12"].assign(symbol="SIM99")]))
     monkeypatch.setenv("MARKET", "recorded")
     monkeypatch.setenv("MIN_CONFIDENCE", "0.99")
     assert door("--json") == 0
