@@ -84,7 +84,10 @@ def read_dataset(settings: Settings) -> Dataset:
     table, about = settings.DATA_DIR / "dataset.parquet", settings.DATA_DIR / "dataset.json"
     if not table.exists() or not about.exists():
         raise NoBars(f"Insufficient training data: {table} does not exist. Run: python build_dataset.py")
-    return Dataset(pd.read_parquet(table), json.loads(about.read_text()))
+    try:
+        return Dataset(pd.read_parquet(table), json.loads(about.read_text()))
+    except (OSError, ValueError) as error:
+        raise NoBars(f"Insufficient training data: {table} cannot be read. Run: python build_dataset.py") from error
 
 
 def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[str] | None = None) -> Dataset:
@@ -137,12 +140,19 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     console.print(
         f"market {market} (feed {feed_of(settings, market)}), {len(symbols)} symbols, until {new_york(now):%Y-%m-%d}"
     )
+    if unknown := sorted(set(symbols) - set(feed.symbols(now))):
+        console.print(f"not in this market, left out: {', '.join(unknown)}")
     rows = store_bars(feed, settings, now, console)
     kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
     console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}", soft_wrap=True)
     stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market)
     with console.status("computing features and labels"):
         dataset = prepare(stored, now, settings, symbols)
+        if dataset.examples.empty:
+            left_out = "; ".join(f"{count:,} rows {reason}" for reason, count in dataset.about["left_out"].items())
+            raise NoBars(
+                f"Insufficient training data: no examples ({left_out}). Collect more days: --days N or --bars PATH"
+            )
         write_dataset(dataset, settings)
     about = dataset.about
     console.print(

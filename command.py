@@ -89,6 +89,10 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
     if arguments.bars is not None and arguments.market is None:
         given["MARKET"] = "recorded"
     try:
+        if arguments.bars is not None and given["MARKET"] in ("alpaca", "simulated"):
+            raise UsageError(
+                f"--bars names your own bars, --market {given['MARKET']} has its own; leave one of them out"
+            )
         settings = load_settings(given)
         _open_log(door, settings)
         if settings.overridden:

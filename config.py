@@ -8,6 +8,7 @@ Keys never stand here: ALPACA_API_KEY and ALPACA_SECRET_KEY belong into `.env` (
 from __future__ import annotations
 
 import difflib
+import io
 import math
 import os
 import re
@@ -226,7 +227,7 @@ def _checked(name: str, value: object, hint: Any, origin: str) -> Any:
     base = kind.__args__[0] if optional else kind
     try:
         converted = _convert(base, value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a home folder of nobody
         converted = None
     items = converted if isinstance(converted, tuple) else (converted,)
     allowed = rule.explain(items[0] if items else None) if rule and len(items) <= 1 else None
@@ -262,10 +263,14 @@ def _read_env_file(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadSetting(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
-    values = {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    values = {
+        name: value
+        for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items()
+        if value is not None
+    }
     for number, line in enumerate(text.splitlines(), 1):
         name = line.split("=")[0].removeprefix("export ").strip()
         if line.strip() and not line.lstrip().startswith("#") and name not in values:
@@ -276,8 +281,14 @@ def _read_env_file(path: Path) -> dict[str, str]:
 def _check_names(dotenv: Mapping[str, str], environment: Mapping[str, str], env_path: Path) -> None:
     written = {name for name in globals() if name.isupper() and not name.startswith("_") and name != "UTC"}
     for name in sorted(written ^ set(_NAMES) - set(_KEYS)):
-        near = difflib.get_close_matches(name, written ^ {name}, n=1) or ["a line of this name that is missing"]
-        raise BadSetting(f"{name} in config.py is {'no setting' if name in written else 'missing'}; see {near[0]}")
+        if name in written:
+            near = difflib.get_close_matches(name, _NAMES, n=1)
+            raise BadSetting(
+                f"{name} in config.py is no setting; {f'did you mean {near[0]}?' if near else 'remove it'}"
+            )
+        near = difflib.get_close_matches(name, written - set(_NAMES), n=1)
+        hint = f"is {near[0]} meant to be it?" if near else "write the line again"
+        raise BadSetting(f"{name} in config.py is missing; {hint}")
     for name in dotenv:
         if name.startswith("APCA_"):
             raise BadSetting(f"{name} in {env_path} is another tool's name; here it is {' and '.join(_KEYS)}")

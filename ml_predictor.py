@@ -110,7 +110,9 @@ class MLPredictor:
         """
         feed, now, threshold = self._open(), self._now(), self._settings.MIN_CONFIDENCE
         model = self.model(now)
-        prediction = self.at_minute(now, [symbol], [])[0]
+        seen = self._windows.get(symbol)
+        new_bars = feed.new_bars([symbol], seen.last_minute, now) if seen else []
+        prediction = self.at_minute(now, [symbol], new_bars)[0]
         confidence = 0.0 if np.isnan(prediction.confidence) else float(prediction.confidence)
         meets = confidence >= threshold
         reason = prediction.problem or (
@@ -122,10 +124,10 @@ class MLPredictor:
         if isinstance(feed, RecordedFeed):
             reason += f"; as of {new_york(now):%Y-%m-%d %H:%M}, the end of the stored {feed.market} bars"
         timestamp = new_york(now).isoformat()
-        if prediction.problem is None:
-            self.log.add(symbol, timestamp, prediction.price, confidence, threshold, model.stamp)
-            self.log.write()
         buy = meets and opened
+        if prediction.problem is None:
+            self.log.add(symbol, timestamp, prediction.price, confidence, model.stamp, meets=meets, buy=buy)
+            self.log.write()
         return {
             "symbol": symbol,
             "signal": int(buy),
@@ -241,7 +243,7 @@ def _problem(window: BarWindow, fresh_minute: int, now: datetime) -> str | None:
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
-    predictor = MLPredictor(settings)
+    predictor = MLPredictor(settings, open_market(settings, arguments.bars) if arguments.bars else None)
     known = predictor.symbols()
     symbols = list(settings.SYMBOLS or [symbol for symbol in SAMPLES if symbol in known])
     if not symbols:
@@ -255,7 +257,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         table.add_row(p["symbol"], f"{p['price']:.2f}", f"{p['confidence']:.2f}", p["recommendation"], p["reason"])
     console.print(f"model {predictions[0]['model_id']}")
     console.print(table)
-    if not any(p["meets_threshold"] for p in predictions):
+    if not any(p["signal"] for p in predictions):
         best = max(p["confidence"] for p in predictions)
         passing = {level: sum(p["confidence"] >= level for p in predictions) for level in (0.60, 0.50)}
         console.print(

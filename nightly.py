@@ -88,7 +88,8 @@ def _read(code: int, output: str, errors: str) -> tuple[str, str]:
         last = errors.strip().splitlines()[-1] if errors.strip() else "no message"
         return "failed", f"exit code {code}: {last}"
     card = json.loads(output.strip().splitlines()[-1])["card"]
-    auc, error = card["scores"]["auc"], card["scores"]["auc_standard_error"]
+    auc, error = (card["scores"][name] for name in ("auc", "auc_standard_error"))
+    skill = "not measurable" if auc is None or error is None else f"{auc:.3f} +- {error:.3f}"
     proof = "proven" if card["proven"] else "unproven"
     serves = "serves from now on" if card["published"] else f"is kept aside: {card['publish_reason']}"
-    return "done", f"{card['stamp']} {serves}; AUC {auc:.3f} +- {error:.3f} on later days; {proof}: {card['reason']}"
+    return "done", f"{card['stamp']} {serves}; AUC {skill} on later days; {proof}: {card['reason']}"

@@ -43,8 +43,19 @@ def stored_market(settings: Settings) -> str | None:
     for folder in (settings.MODELS_DIR, settings.DATA_DIR):
         note = folder / "source.json"
         if note.exists():
-            return str(json.loads(note.read_text())["market"])
+            return _read_note(note)["market"]
     return None
+
+
+def _read_note(note: Path) -> dict[str, str]:
+    try:
+        source = json.loads(note.read_text())
+        return {"market": str(source["market"]), "feed": str(source["feed"])}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StateRefused(
+            f"{note} cannot be read, so whose these folders are is not known. Write the market's name and feed into it "
+            '(as in {"market": "recorded", "feed": "recorded"}), or use other folders: MODELS_DIR=... DATA_DIR=...'
+        ) from error
 
 
 def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = False) -> str | None:
@@ -55,7 +66,7 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
     """
     feed, message = feed_of(settings, market), None
     notes = [folder / "source.json" for folder in (settings.MODELS_DIR, settings.DATA_DIR)]
-    found = [json.loads(note.read_text()) for note in notes if note.exists()]
+    found = [_read_note(note) for note in notes if note.exists()]
     foreign = [source for source in found if source != {"market": market, "feed": feed}]
     finished = new_run and market == "simulated" and (settings.MODELS_DIR / "journal.jsonl").exists()
     if any(source["market"] != "simulated" for source in foreign):
@@ -80,11 +91,11 @@ def _archive(settings: Settings, stamp: str) -> str:
     target = root / f"simulated_{stamp}"
     for old in root.glob("simulated_*"):
         shutil.rmtree(old)
-    for folder in (settings.MODELS_DIR, settings.DATA_DIR):
-        (target / folder.name).mkdir(parents=True)
-        for entry in folder.iterdir():
-            if entry.name not in (".gitkeep", "logs"):
-                entry.rename(target / folder.name / entry.name)
+    for name, folder in (("models", settings.MODELS_DIR), ("data", settings.DATA_DIR)):
+        (target / name).mkdir(parents=True)
+        for entry in list(folder.iterdir()) if folder.exists() else []:
+            if entry.name not in (".gitkeep", "logs", "backtests"):
+                shutil.move(entry, target / name / entry.name)  # the folders may lie on different disks
     return f"the earlier simulated run was moved to {_short(target)} (the last one is kept)"
 
 

@@ -188,9 +188,9 @@ class LiveTrader:
         predictions = [p for p in self._predictor.at_minute(now, symbols, bars) if p.problem is None]
         timestamp, threshold = new_york(now).isoformat(), self.settings.MIN_CONFIDENCE
         for prediction in predictions:
-            self._predictor.log.add(
-                prediction.symbol, timestamp, prediction.price, prediction.confidence, threshold, model.stamp
-            )
+            symbol, confidence, price, _ = prediction
+            meets = confidence >= threshold
+            self._predictor.log.add(symbol, timestamp, price, confidence, model.stamp, meets=meets, buy=meets)
         return predictions
 
     def _enter(

@@ -44,7 +44,7 @@ class Books:
             self.apply(event)
 
     def performance(self, first_cash: float) -> dict[str, float]:
-        """What the trades earned, see `desk.performance.summarise`; `first_cash` is what the account began with, USD."""
+        """What the trades earned, see `desk.performance.summarise`; the account began with `first_cash` USD."""
         return summarise(list(self.trades.values()), [first_cash, *(equity for _, equity in self.equity)])
 
     def live_trades(self) -> dict[str, Trade]:

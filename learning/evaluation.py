@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from learning.classifier import Calibration, calibrate, fit, raw_score
+from learning.classifier import Calibration, calibrate, fit, quietly, raw_score
 from learning.labels import uniqueness
 from market.bars import epoch_minutes
 from market.hours import market_time
@@ -75,6 +75,11 @@ def walk_forward(examples: pd.DataFrame, features: list[str], model_type: str) -
         test = (session >= first) & (session < starts[number + 1] if number + 1 < len(starts) else True)
         opens = minutes[test].min()
         train = settled <= opens
+        if not train.any():
+            raise TooFewSessions(
+                "Insufficient training data: no trade had settled before the first day to judge, as they are held for "
+                "many sessions. Run: python build_dataset.py --days 60, or lower MAX_HOLDING_MINUTES"
+            )
         scaler, estimator = fit(model_type, matrix[train], label[train], share[train])
         part = examples.loc[test, ["symbol", "timestamp", "settled_at", "label", "net_return"]].assign(
             session=session[test],
@@ -108,9 +113,10 @@ def _importances(estimator: Any, scaled: Array, label: Array, features: list[str
     rows = np.random.default_rng(0).permutation(len(label))[:_IMPORTANCE_ROWS]
     drop = np.full(len(features), np.nan)
     if len(np.unique(label[rows])) == 2:
-        result = permutation_importance(
-            estimator, scaled[rows], label[rows].astype(int), scoring="roc_auc", n_repeats=3, random_state=0
-        )
+        with quietly(estimator):
+            result = permutation_importance(
+                estimator, scaled[rows], label[rows].astype(int), scoring="roc_auc", n_repeats=3, random_state=0
+            )
         drop = result.importances_mean
     impurity = getattr(estimator, "feature_importances_", np.full(len(features), np.nan))
     table = pd.DataFrame({"feature": features, "permutation": drop, "impurity": impurity})

@@ -106,7 +106,8 @@ class ModelStore:
         """The card of a model. NoModel if it is missing or unreadable."""
         try:
             card: dict[str, Any] = json.loads((self._folder / f"card_{stamp}.json").read_text())
-        except (OSError, ValueError) as error:
+            _ = card["published"], card["model_type"], card["versions"], card["sha256"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise NoModel(f"No trained model found: no card of {stamp} in {self._folder}. {_CURE}") from error
         return card
 
@@ -114,8 +115,14 @@ class ModelStore:
         """The stamp that serves: current.json's, without it the newest published one. NoModel if there is none."""
         pointer = self._folder / "current.json"
         if pointer.exists():
-            return str(json.loads(pointer.read_text())["stamp"])
-        published = [stamp for stamp in self.stamps() if self.card(stamp)["published"]]
+            try:
+                return str(json.loads(pointer.read_text())["stamp"])
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                raise NoModel(
+                    f"Model not ready for predictions: {pointer} cannot be read. "
+                    f"Run: python ml_trainer.py --use STAMP, with one of: {', '.join(self.stamps())}"
+                ) from error
+        published = [stamp for stamp in self.stamps() if self._published(stamp)]
         if not published:
             raise NoModel(f"No trained model found in {self._folder}. {_CURE}")
         return published[-1]
@@ -154,6 +161,12 @@ class ModelStore:
         path = self.paths(stamp, card["model_type"])["out_of_fold"]
         return pd.read_parquet(BytesIO(self._verified(path, card["sha256"])))
 
+    def _published(self, stamp: str) -> bool:
+        try:
+            return bool(self.card(stamp)["published"])
+        except NoModel:
+            return False  # one unreadable card takes no other model away
+
     def _verified(self, path: Path, hashes: Mapping[str, str]) -> bytes:
         if not path.is_file():
             raise NoModel(f"Model not ready for predictions: {path} is missing. {_CURE}")
@@ -164,15 +177,15 @@ class ModelStore:
 
     def _prune(self, keep: str) -> None:
         """Remove the files of all but the newest models; cards stay, they are the record of what was learnt."""
-        serving = json.loads((self._folder / "current.json").read_text())["stamp"] if self._serving() else keep
+        try:
+            serving = self.current()
+        except NoModel:
+            serving = keep
         for stamp in self.stamps()[:-KEPT_MODELS]:
             if stamp not in (keep, serving):
-                for name, path in self.paths(stamp, self.card(stamp)["model_type"]).items():
-                    if name != "card":
+                for pattern in ("model_*", "scaler", "features", "out_of_fold"):
+                    for path in self._folder.glob(f"{pattern}_{stamp}.*"):
                         path.unlink(missing_ok=True)
-
-    def _serving(self) -> bool:
-        return (self._folder / "current.json").exists()
 
 
 _CURE = "Run: python ml_trainer.py"

@@ -27,18 +27,20 @@ class PredictionLog:
         self._day = ""
 
     def add(
-        self, symbol: str, timestamp: str, price: float, confidence: float, threshold: float, model_id: str
+        self, symbol: str, timestamp: str, price: float, confidence: float, model_id: str, *, meets: bool, buy: bool
     ) -> None:
-        """Remember one prediction; `timestamp` is ISO 8601 with the New York offset, price and confidence finite."""
+        """Remember one prediction; `timestamp` is ISO 8601 with the New York offset, price and confidence finite.
+
+        `meets` the threshold is not always a recommendation to `buy`: the market may be closed.
+        """
         day = timestamp[:10]
         if day != self._day:
             self.write()
             self._day = day
-        meets = confidence >= threshold
         # Built by hand: a replay writes hundreds of thousands of these, and all parts are known to be plain.
         self._lines.append(
-            f'{{"symbol":"{symbol}","timestamp":"{timestamp}","signal":{int(meets)},"confidence":{confidence:.6f},'
-            f'"price":{price!r},"recommendation":"{"BUY" if meets else "HOLD"}",'
+            f'{{"symbol":"{symbol}","timestamp":"{timestamp}","signal":{int(buy)},"confidence":{confidence:.6f},'
+            f'"price":{price!r},"recommendation":"{"BUY" if buy else "HOLD"}",'
             f'"meets_threshold":{"true" if meets else "false"},"model_id":"{model_id}"}}\n'
         )
 

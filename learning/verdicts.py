@@ -36,7 +36,7 @@ class Verdict:
 def above_zero(daily: Array) -> bool:
     """Whether the mean of daily values (n,) is above 0 by Student's one-sided test at 95%; without variation, no."""
     n = len(daily)
-    if n < 2 or np.std(daily) == 0:
+    if n < 2 or np.ptp(daily) == 0:
         return False
     statistic = float(np.mean(daily)) / (float(np.std(daily, ddof=1)) / np.sqrt(n))
     return statistic > float(student.ppf(CONFIDENCE_LEVEL, n - 1))
@@ -83,7 +83,7 @@ def better_or_equal(candidate: pd.DataFrame, incumbent: pd.DataFrame, threshold:
     ours, theirs = (tradable(rows[rows["confidence"] >= threshold], max_open) for rows in (shared, rival))
     if len(ours) or len(theirs):
         worse = _daily(theirs, "net_return", days) - _daily(ours, "net_return", days)
-        measure = f"daily net return {-worse.mean():+.3%} against the model in use"
+        measure = f"daily net return {0.0 - worse.mean():+.3%} against the model in use"
     else:
         loss = _log_loss(shared["confidence"], shared["label"]) - _log_loss(rival["confidence"], shared["label"])
         worse = loss.groupby(shared["session"]).mean().to_numpy()

@@ -21,7 +21,9 @@ WRITER = (
     "log, name = PredictionLog(Path(sys.argv[1])), sys.argv[2]\n"
     "sys.stdin.readline()\n"
     "for i in range(200):\n"
-    "    for _ in range(3): log.add(name, f'2026-03-02T09:31:00.{i:06}-05:00', 100.0 + i, 0.5, 0.65, 'm' * 200)\n"
+    "    for _ in range(3):\n"
+    "        at = f'2026-03-02T09:31:00.{i:06}-05:00'\n"
+    "        log.add(name, at, 100.0 + i, 0.5, 'm' * 200, meets=False, buy=False)\n"
     "    log.write()"
 )
 
@@ -31,7 +33,7 @@ def at(day: date | str, time: str = "10:30:00") -> str:
 
 
 def add(log: PredictionLog, symbol: str = "NVDA", timestamp: str = at("2026-03-02"), price: float = 150.5) -> None:
-    log.add(symbol, timestamp, price, 0.71, 0.65, MODEL)
+    log.add(symbol, timestamp, price, 0.71, MODEL, meets=True, buy=True)
 
 
 def prices(log: PredictionLog, symbol: str = "NVDA") -> list[float]:
@@ -52,8 +54,8 @@ def written(folder: Path, prices: list[float]) -> Path:
 
 def test_a_prediction_comes_back_with_its_documented_fields_also_in_another_log(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path / "predictions")
-    log.add("AAPL", "2026-02-13T10:30:00-05:00", 0.1 + 0.2, 0.78, 0.65, MODEL)
-    log.add("AAPL", "2026-02-13T10:31:00-05:00", 150.0, 0.649, 0.65, MODEL)
+    log.add("AAPL", "2026-02-13T10:30:00-05:00", 0.1 + 0.2, 0.78, MODEL, meets=True, buy=True)
+    log.add("AAPL", "2026-02-13T10:31:00-05:00", 150.0, 0.649, MODEL, meets=False, buy=False)
     log.write()
     first: dict[str, Any] = {
         "symbol": "AAPL",
@@ -70,11 +72,12 @@ def test_a_prediction_comes_back_with_its_documented_fields_also_in_another_log(
     assert list(PredictionLog(tmp_path / "predictions").read("AAPL")) == [first, second]
 
 
-def test_confidence_at_the_threshold_is_a_buy(tmp_path: Path) -> None:
+def test_what_meets_the_threshold_after_the_close_is_no_recommendation_to_buy(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
-    log.add("AAPL", at("2026-03-02"), 1.0, 0.65, 0.65, MODEL)
+    log.add("AAPL", at("2026-03-02"), 1.0, 0.65, MODEL, meets=True, buy=False)
     log.write()
-    assert [p["meets_threshold"] for p in log.read("AAPL")] == [True]
+    (prediction,) = log.read("AAPL")
+    assert (prediction["meets_threshold"], prediction["signal"], prediction["recommendation"]) == (True, 0, "HOLD")
 
 
 def test_nothing_is_written_before_write_and_nothing_twice(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ Events = list[dict[str, Any]]
 DAY = "2026-03-02"
 HOSTILE = """<script>alert("1")</script>&'[bold]"""
 CARD = {
+    "published": True,
+    "versions": {},
+    "sha256": {},
     "stamp": "20260227_200000",
     "model_type": "random_forest",
     "symbols": ["AAPL"],
