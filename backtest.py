@@ -24,7 +24,7 @@ import report
 from config import Settings
 from market.bars import NoBars
 from market.clock import utc_now
-from replay import run_replay
+from replay import history_before, run_replay
 from sources import claim, open_market, stamp_of
 
 FIRST_HISTORY_SESSIONS = 20
@@ -36,7 +36,6 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if (out / "models" / "journal.jsonl").exists():
         raise command.UsageError(f"--out {out} holds a backtest already; name another folder")
     settings = replace(settings, MODELS_DIR=out / "models", DATA_DIR=out / "data", MARKET=feed.market)
-    claim(settings, feed.market, now=utc_now())
     every = feed.sessions()
     sessions = every[-arguments.days :] if arguments.days else every[FIRST_HISTORY_SESSIONS:]
     if not sessions:
@@ -44,6 +43,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
             f"Insufficient training data: {len(every)} sessions, the first {FIRST_HISTORY_SESSIONS} are history. "
             "Give more bars, or choose with --days"
         )
+    history_before(feed, sessions)
+    claim(settings, feed.market, now=utc_now())
     console.print(f"market {feed.market}: trading {len(sessions)} sessions, {sessions[0].day} to {sessions[-1].day}")
     result = run_replay(settings, feed, sessions, console, retrain=arguments.retrain)
     console.print()

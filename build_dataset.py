@@ -11,6 +11,7 @@ learning/features.py; training, replay and live trading then all have it.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from rich.console import Console
 import command
 from config import Settings
 from durable import replace_file, to_json
+from learning.evaluation import StaleDataset
 from learning.features import FEATURES, compute_features
 from learning.labels import label_trades
 from market.bars import NoBars
@@ -76,18 +78,22 @@ def write_dataset(dataset: Dataset, settings: Settings) -> None:
     content = BytesIO()
     dataset.examples.to_parquet(content, index=False, compression="zstd", compression_level=1)
     replace_file(settings.DATA_DIR / "dataset.parquet", content.getvalue())
-    replace_file(settings.DATA_DIR / "dataset.json", to_json(dataset.about, indent=1))
+    about = {**dataset.about, "sha256": hashlib.sha256(content.getvalue()).hexdigest()}
+    replace_file(settings.DATA_DIR / "dataset.json", to_json(about, indent=1))
 
 
 def read_dataset(settings: Settings) -> Dataset:
-    """The data set as it stands. NoBars, with the documented words, if there is none."""
+    """The data set as it stands. NoBars or StaleDataset, with the documented words, if there is none to train on."""
     table, about = settings.DATA_DIR / "dataset.parquet", settings.DATA_DIR / "dataset.json"
     if not table.exists() or not about.exists():
         raise NoBars(f"Insufficient training data: {table} does not exist. Run: python build_dataset.py")
     try:
-        return Dataset(pd.read_parquet(table), json.loads(about.read_text()))
-    except (OSError, ValueError) as error:
+        content, described = table.read_bytes(), json.loads(about.read_text())
+        if described["sha256"] == hashlib.sha256(content).hexdigest():
+            return Dataset(pd.read_parquet(BytesIO(content)), described)
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise NoBars(f"Insufficient training data: {table} cannot be read. Run: python build_dataset.py") from error
+    raise StaleDataset(f"Insufficient training data: {about} describes another {table}. Run: python build_dataset.py")
 
 
 def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[str] | None = None) -> Dataset:
@@ -103,14 +109,19 @@ def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[
     return build_dataset(bars, settings.trade_rules(), about)
 
 
-def store_bars(feed: RecordedFeed, settings: Settings, now: datetime, console: Console) -> int:
-    """Keep what a market that lies in the past knows at `now` in data/bars/; how many bars were new."""
+def store_bars(feed: RecordedFeed, settings: Settings, now: datetime, console: Console, *, again: bool = False) -> int:
+    """Keep what a market that lies in the past knows at `now` in data/bars/; how many were new or other than before.
+
+    `again` looks also at days that are stored already: the user's files may have changed.
+    """
     symbols = list(settings.SYMBOLS or feed.symbols(now))
     sessions = [session for session in feed.sessions() if session.close <= now]
     rows = 0
     with command.progress(console) as bar:
         task = bar.add_task("storing bars by session", total=len(sessions))
-        for step in bar_store(settings).update(feed.bars, feed.feed, symbols, sessions, now):
+        for step in bar_store(settings).update(
+            feed.bars, feed.feed, symbols, sessions, min(now, feed.end), again=again
+        ):
             rows += step.rows
             bar.advance(task)
     return rows
@@ -142,7 +153,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     )
     if unknown := sorted(set(symbols) - set(feed.symbols(now))):
         console.print(f"not in this market, left out: {', '.join(unknown)}")
-    rows = store_bars(feed, settings, now, console)
+    rows = store_bars(feed, settings, now, console, again=arguments.bars is not None)
     kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
     console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}", soft_wrap=True)
     stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market)

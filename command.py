@@ -24,7 +24,7 @@ from desk.books import BooksDisagree
 from desk.journal import AlreadyRunning, NewerJournal
 from desk.paper_broker import BadAccountFile
 from durable import to_json
-from learning.evaluation import TooFewSessions
+from learning.evaluation import StaleDataset, TooFewSessions
 from learning.model_store import NoModel
 from market.alpaca_feed import FeedUnavailable
 from market.bars import BadBars, NoBars
@@ -48,6 +48,7 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     NewerJournal: 5,
     BadAccountFile: 5,
     BooksDisagree: 6,
+    StaleDataset: 7,
     TooFewSessions: 7,
     NoModel: 7,
     NoBars: 7,
@@ -94,6 +95,8 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
                 f"--bars names your own bars, --market {given['MARKET']} has its own; leave one of them out"
             )
         settings = load_settings(given)
+        if settings.MODELS_DIR.exists() and not settings.MODELS_DIR.is_dir():
+            raise BadSetting(f"MODELS_DIR={settings.MODELS_DIR} is a file; name a folder")
         _open_log(door, settings)
         if settings.overridden:
             console.print("settings: " + ", ".join(settings.overridden), style="dim", markup=False)
@@ -105,7 +108,7 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
         print(f"{door}: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to people
     except KeyboardInterrupt:
         code, result = 130, {"error": "interrupted", "exit_code": 130}
-        print(f"{door}: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
+        print(f"{door}: interrupted", file=sys.stderr)  # noqa: T201
     if arguments.json:
         print(to_json(result))  # noqa: T201
     return code

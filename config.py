@@ -102,7 +102,8 @@ class Matches:
 
 
 _SHARE = Between(0.0001, 0.5, "(a fraction: 0.02 is 2%)")
-_CLOCK = Matches(r"([01]\d|2[0-3]):[0-5]\d", 'a New York time such as "20:00"')
+_EVENING = Matches(r"(1[6-9]|2[0-3]|0[0-7]):[0-5]\d", 'a New York time from "16:00" to "07:59"')
+_MORNING = Matches(r"0[0-8]:[0-5]\d|09:[0-2]\d", 'a New York time from "00:00" to "09:29"')
 _TICKER = Matches(r"[A-Z][A-Z0-9.]{0,9}", "upper-case tickers such as AAPL or BRK.B")
 _PAPER_HOST = r"https://paper-api\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
 _DATA_HOST = r"https://data\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
@@ -124,8 +125,8 @@ class Settings:
     RISK_PER_TRADE_PCT: Annotated[float, _SHARE]
     MAX_HOLDING_MINUTES: Annotated[int | None, Between(1, 100_000, "market minutes, or None")]
     ROUND_TRIP_COST_PCT: Annotated[float, Between(0, 0.05, "(a fraction: 0.0006 is 6 basis points)")]
-    TRAIN_TIME: Annotated[str, _CLOCK]
-    REBALANCE_TIME: Annotated[str, _CLOCK]
+    TRAIN_TIME: Annotated[str, _EVENING]
+    REBALANCE_TIME: Annotated[str, _MORNING]
     TRAIN_DEADLINE_MINUTES: Annotated[int, Between(1, 480, "minutes")]
     MARKET: Annotated[str, OneOf(("auto", "alpaca", "recorded", "simulated"))]
     FEED: Annotated[str, OneOf(("iex", "sip"))]

@@ -7,7 +7,7 @@ at 04:00, keep every decision and outcome in models/.
     python live_trader.py --no-entries         watch and exit only
     python live_trader.py --status             what the books say, while another process trades
 
-Ctrl-C ends it in order; start it again and it goes on where it was.
+Ctrl-C ends it in order. Started again it goes on where it was; only a simulated run begins anew.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from desk.journal import read_events
 from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
-from replay import run_replay
+from replay import history_before, run_replay
 from sources import claim, open_market, traded_sessions
 from trader import LiveTrader
 
 __all__ = ["LiveTrader", "main"]
 
-NEXT_STEPS = """From here to Alpaca's paper account:
-  1. open a free paper account at alpaca.markets and create its API keys
-  2. copy .env.example to .env, write the two keys into it, and run: chmod 600 .env
-  3. python build_dataset.py, python ml_trainer.py, python live_trader.py"""
+NEXT_STEPS = """
+What to look at: the page above, python report.py, python ml_predictor.py, the cards in models/.
+From here: trade your own minute bars with
+  python backtest.py --market recorded --bars PATH
+Alpaca's paper account as market and broker is not built yet; keys in .env make the program say so."""
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
@@ -49,6 +50,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         AlpacaBroker()
     feed = open_market(settings, arguments.bars)
     sessions = traded_sessions(feed, arguments.days)
+    history_before(feed, sessions)
     if (note := claim(settings, feed.market, now=utc_now(), new_run=True)) is not None:
         console.print(note)
     console.print(f"market {feed.market}, broker paper (local), {len(feed.symbols(feed.end))} symbols")

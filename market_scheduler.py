@@ -22,7 +22,7 @@ from rich.table import Table
 
 import command
 from config import Settings
-from desk.books import Books
+from desk.books import Books, BooksDisagree
 from market.clock import utc_now
 from market.hours import (
     NEW_YORK,
@@ -101,6 +101,8 @@ class MarketScheduler:
     def _attempt(self, duty: str, action: Callable[[datetime], None], now: datetime) -> None:
         try:
             action(now)
+        except BooksDisagree:
+            raise  # nothing may be traded on books that are wrong: the one failure that ends the loop
         except Exception as error:
             # The one catch-all: whatever one duty does wrong, the next minute must still look after the positions.
             self.failures[duty] += 1
@@ -124,13 +126,14 @@ class MarketScheduler:
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return
         self._begun.add(("train", session.day))
-        self._training = session.day, self._train(now)
-        self._finish_training(*self._training)
+        self._finish_training(session.day, self._train(now))
 
     def _finish_training(self, day: date, training: Training) -> None:
+        self._training = None  # first, so that an outcome that raises is not asked for every minute from now on
         result = training.outcome()
-        if result is not None:
-            self._training = None
+        if result is None:
+            self._training = day, training
+        else:
             self._trader.record_duty("train", str(day), *result)
             if result[0] != "skipped":
                 self._say(f"training of {day} {result[0]}: {result[1]}")

@@ -34,8 +34,6 @@ from market.window import BarWindow
 from sources import bar_store, open_market, stored_market
 
 WINDOW_BARS = WARMUP_BARS + 390  # what warms the features up, and the longest session
-# Enough calendar days for WINDOW_BARS bars of a symbol that trades in most minutes.
-HISTORY_DAYS = 14
 SAMPLES = ("AAPL", "MSFT", "TSLA")
 
 
@@ -100,6 +98,7 @@ class MLPredictor:
         self._feed = feed
         self._model: ModelInUse | None = None
         self._windows: dict[str, BarWindow] = {}
+        self._fed_until: dict[str, int] = {}  # the minute up to which a symbol's window is complete
         self.log = PredictionLog(self._settings.MODELS_DIR / "predictions")
 
     def predict(self, symbol: str) -> dict[str, Any]:
@@ -110,9 +109,7 @@ class MLPredictor:
         """
         feed, now, threshold = self._open(), self._now(), self._settings.MIN_CONFIDENCE
         model = self.model(now)
-        seen = self._windows.get(symbol)
-        new_bars = feed.new_bars([symbol], seen.last_minute, now) if seen else []
-        prediction = self.at_minute(now, [symbol], new_bars)[0]
+        prediction = self.at_minute(now, [symbol], [], since=epoch_minute(now))[0]
         confidence = 0.0 if np.isnan(prediction.confidence) else float(prediction.confidence)
         meets = confidence >= threshold
         reason = prediction.problem or (
@@ -168,17 +165,21 @@ class MLPredictor:
             self._model = ModelInUse(self._settings, feed.market, feed.feed)
         return self._model.at(now)
 
-    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]:
-        """Predict all `symbols` at `now` in one batch, from `new_bars` and what came before them. Raises NoModel.
+    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
+        """Predict all `symbols` at `now` in one batch. Raises NoModel.
 
-        A symbol not seen before is backfilled from the feed first.
+        `new_bars` are those of the symbols from minute `since` on; a symbol whose window does not reach up to there (it
+        is new, or minutes were missed) is fetched anew from the feed, so that no window has a hole.
         """
         model = self.model(now)
+        fresh = epoch_minute(now) - 1
+        reached = self._fed_until
+        behind = [symbol for symbol in symbols if symbol not in reached or reached[symbol] < since - 1]
         for bar in new_bars:
             if bar.symbol in self._windows:
                 self._windows[bar.symbol].append(bar)
-        self._backfill(now, [symbol for symbol in symbols if symbol not in self._windows])
-        fresh = epoch_minute(now) - 1
+        self._backfill(now, behind)
+        self._fed_until |= dict.fromkeys(symbols, fresh)
         problems = [_problem(self._windows[symbol], fresh, now) for symbol in symbols]
         ready = [symbol for symbol, problem in zip(symbols, problems, strict=True) if problem is None]
         matrix = np.empty((len(ready), len(FEATURES)))
@@ -202,7 +203,7 @@ class MLPredictor:
         if not symbols:
             return
         feed = self._open()
-        first = new_york(now).date() - timedelta(days=HISTORY_DAYS)
+        first = new_york(now).date() - timedelta(days=self._settings.DAYS_BACK)
         start = sessions_between(first, last_opened(now).day)[0].open
         for symbol in symbols:
             self._windows[symbol] = BarWindow(WINDOW_BARS)
@@ -217,7 +218,7 @@ class MLPredictor:
         if self._feed is None:
             market = stored_market(self._settings) if self._settings.MARKET == "auto" else self._settings.market
             if market in ("recorded", "simulated"):
-                self._feed = RecordedFeed(bar_store(self._settings).read_newest(HISTORY_DAYS // 2), market)
+                self._feed = RecordedFeed(bar_store(self._settings).read_newest(self._settings.DAYS_BACK), market)
             else:
                 self._feed = open_market(self._settings)
         return self._feed

@@ -28,13 +28,14 @@ import command
 from build_dataset import Dataset, read_dataset
 from config import Settings, load_settings
 from learning.classifier import TradeClassifier, fit, versions
-from learning.evaluation import TooFewSessions, WalkForward, reliability, scores, walk_forward
+from learning.evaluation import StaleDataset, TooFewSessions, WalkForward, reliability, scores, walk_forward
 from learning.features import FEATURES
-from learning.labels import uniqueness
+from learning.labels import had_its_time, uniqueness
 from learning.model_store import ModelStore, NoModel
 from learning.verdicts import Verdict, better_or_equal, proven
+from market.clock import utc_now
 from market.hours import new_york, sessions_between
-from sources import claim, stamp_of
+from sources import StateRefused, claim, stamp_of
 
 EXPIRED_SESSIONS = 10  # a model older than this is no rival to a new one
 
@@ -91,7 +92,7 @@ class MLTrainer:
         about, settings = dataset.about, self._settings
         if about["features"] != FEATURES or about["trade_rules"] != settings.trade_rules():
             what = "features" if about["features"] != FEATURES else "stop, target, holding limit or cost"
-            raise TooFewSessions(
+            raise StaleDataset(
                 f"Insufficient training data: {settings.DATA_DIR / 'dataset.parquet'} was made with other {what}. "
                 "Run: python build_dataset.py"
             )
@@ -100,6 +101,7 @@ class MLTrainer:
         settings, examples = self._settings, dataset.examples
         first = pd.Timestamp(now) - timedelta(days=settings.DAYS_BACK + 1)
         known = (examples["settled_at"] <= now) & (examples["timestamp"] >= first)
+        known &= had_its_time(examples["timestamp"], now, settings.MAX_HOLDING_MINUTES)
         if settings.SYMBOLS is not None:
             known &= examples["symbol"].isin(settings.SYMBOLS)
         examples = examples[known].reset_index(drop=True)
@@ -111,7 +113,7 @@ class MLTrainer:
         return examples
 
     def _judge(self, examples: pd.DataFrame, progress: Callable[[str], object]) -> WalkForward:
-        for step in walk_forward(examples, FEATURES, self._settings.ML_MODEL_TYPE):
+        for step in walk_forward(examples, FEATURES, self._settings.ML_MODEL_TYPE, self._settings.MAX_HOLDING_MINUTES):
             if isinstance(step, WalkForward):
                 return step
             progress(f"judging on later days: {step}")
@@ -264,11 +266,15 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         return 0, {"stamp": arguments.use}
     about = read_dataset(settings).about
     if settings.MARKET != "auto" and settings.market != about["market"]:
-        raise TooFewSessions(
-            f"Insufficient training data: the data set is of market {about['market']}, not {settings.market}. "
-            f"Run: python build_dataset.py --market {settings.market}"
+        raise StateRefused(
+            f"the data set is of market {about['market']}, not {settings.market}; nothing was trained. "
+            f"Run: python build_dataset.py --market {settings.market}, in folders of its own"
         )
-    console.print(f"data set of market {about['market']} as of {about['as_of'][:16]}, {about['rows']:,} examples")
+    as_of = datetime.fromisoformat(about["as_of"])
+    console.print(
+        f"data set of market {about['market']}, {about['rows']:,} examples, as of {new_york(as_of):%Y-%m-%d %H:%M} New "
+        f"York ({(utc_now() - as_of).days} days ago)"
+    )
     with console.status("training") as status:
         training = MLTrainer(settings).train(arguments.as_of, lambda line: status.update(f"training: {line}"))
     show(training, console)

@@ -18,12 +18,22 @@ import command
 from config import Settings
 from desk.journal import Journal
 from desk.paper_broker import PaperBroker
+from learning.evaluation import FOLD_SESSIONS, MIN_TRAIN_SESSIONS
 from learning.features import FEATURES, compute_features
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
 from market.bars import Bar, NoBars, epoch_minutes
 from market.clock import ReplayClock
-from market.hours import Session, at_new_york, epoch_minute, last_opened, market_time, new_york, next_session
+from market.hours import (
+    Session,
+    at_new_york,
+    epoch_minute,
+    last_opened,
+    local_time,
+    market_time,
+    new_york,
+    next_session,
+)
 from market.recorded_feed import RecordedFeed
 from market_scheduler import MarketScheduler
 from ml_predictor import ModelInUse, Prediction
@@ -31,7 +41,8 @@ from nightly import nightly_training
 from sources import stamp_of
 from trader import LiveTrader
 
-MIN_HISTORY_SESSIONS = 10
+# What a first model is judged on, a session that warms the features up, and one whose trades are not settled yet.
+MIN_HISTORY_SESSIONS = MIN_TRAIN_SESSIONS + 2 * FOLD_SESSIONS + 2
 
 
 class ReplayPredictor:
@@ -49,7 +60,7 @@ class ReplayPredictor:
         self._sessions = market_time(self._minutes).session
         self._symbols, self._close = table["symbol"].to_numpy(), table["close"].to_numpy()
         self._features = compute_features(table)[FEATURES].to_numpy()
-        self._symbol_count = len(feed.symbols(feed.end))
+        self._every = set(feed.symbols(feed.end))
         self._page: dict[int, list[Prediction]] = {}
         self._page_of: tuple[str, datetime] | None = None
 
@@ -57,7 +68,7 @@ class ReplayPredictor:
         """The model for predictions at `now`. Raises NoModel."""
         return self._model.at(now)
 
-    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]:
+    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
         """As `MLPredictor.at_minute`, but a symbol without a bar in the last minute is not in the list."""
         model = self.model(now)
         session = last_opened(now)
@@ -65,9 +76,9 @@ class ReplayPredictor:
             self._page = self._predict_session(model, epoch_minute(session.open))
             self._page_of = (model.stamp, session.open)
         page = self._page.get(epoch_minute(now) - 1, [])
-        if len(symbols) == self._symbol_count:
-            return page
         wanted = set(symbols)
+        if self._every <= wanted:
+            return page
         return [prediction for prediction in page if prediction.symbol in wanted]
 
     def _predict_session(self, model: PublishedModel, open_minute: int) -> dict[int, list[Prediction]]:
@@ -93,6 +104,17 @@ class Replay:
     failures: Counter[str]
 
 
+def history_before(feed: RecordedFeed, sessions: Sequence[Session]) -> list[Session]:
+    """The sessions before the traded ones. NoBars if they are too few to train a first model on."""
+    history = [session for session in feed.sessions() if session.open < sessions[0].open]
+    if len(history) < MIN_HISTORY_SESSIONS:
+        raise NoBars(
+            f"Insufficient training data: {len(history)} sessions before {sessions[0].day}, {MIN_HISTORY_SESSIONS} are "
+            "needed. Give more bars, or trade fewer sessions with --days"
+        )
+    return history
+
+
 def run_replay(
     settings: Settings,
     feed: RecordedFeed,
@@ -106,14 +128,9 @@ def run_replay(
 
     Before the first one a model is trained on what came before, unless one that may serve is there. `retrain`: daily,
     weekly (after the week's last session) or never. Books that reach into `sessions` are continued.
-    Raises NoBars with fewer than MIN_HISTORY_SESSIONS before them, NoModel if none can be trained and nothing is held.
+    Raises NoBars with fewer than MIN_HISTORY_SESSIONS before them, NoModel if none can be trained.
     """
-    history = [session for session in feed.sessions() if session.open < sessions[0].open]
-    if len(history) < MIN_HISTORY_SESSIONS:
-        raise NoBars(
-            f"Insufficient training data: {len(history)} sessions before {sessions[0].day}, {MIN_HISTORY_SESSIONS} are "
-            "needed. Give more bars, or trade fewer sessions with --days"
-        )
+    history = history_before(feed, sessions)
     eve = at_new_york(history[-1].day, settings.TRAIN_TIME)
     predictor = ReplayPredictor(settings, feed)
     journal = Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(eve), sync_each_order=False)
@@ -141,8 +158,9 @@ def run_replay(
         try:
             if not done:
                 scheduler.tick(eve)
-            if not trader.books.live_trades():
                 predictor.model(eve)
+            elif done >= epoch_minute(sessions[-1].close):
+                say(f"these sessions are traded already: the books reach {local_time(done)[:16]}")
             for session in sessions:
                 bar.update(task, description=f"session {session.day}")
                 clock = ReplayClock([session], settings.REBALANCE_TIME, settings.TRAIN_TIME)

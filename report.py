@@ -106,7 +106,7 @@ def read_report(settings: Settings) -> Report:
         banner=BANNER if origin["market"] == "simulated" else None,
         card=card,
         no_model=no_model,
-        performance=books.performance(settings.PAPER_CASH),
+        performance=books.performance(),
         equity=_equity(books),
         trades=_trades(books),
         signals=_signals(books),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
 
 from config import Settings
+from desk.journal import lock_books
 from durable import replace_file, to_json
 from market.bar_store import BarStore
 from market.bars import read_bars
@@ -77,7 +79,8 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
             f"MODELS_DIR=models_{market} DATA_DIR=data_{market} python ..."
         )
     if foreign or finished:
-        message = _archive(settings, stamp_of(now))
+        simulated = [note.parent for note in notes if note.exists() and _read_note(note)["market"] == "simulated"]
+        message = _archive(settings, simulated, stamp_of(now))
     for note in notes:
         note.parent.mkdir(parents=True, exist_ok=True)
         if not note.exists():
@@ -85,17 +88,23 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
     return message
 
 
-def _archive(settings: Settings, stamp: str) -> str:
-    """Move the simulated state to archive/simulated_<stamp>/; only the newest such archive is kept."""
+def _archive(settings: Settings, simulated: Sequence[Path], stamp: str) -> str:
+    """Move the simulated folders' content to archive/simulated_<stamp>/; then remove older archives.
+
+    Raises AlreadyRunning while a trader writes the books there.
+    """
     root = settings.MODELS_DIR.parent / "archive"
     target = root / f"simulated_{stamp}"
-    for old in root.glob("simulated_*"):
+    older = list(root.glob("simulated_*"))
+    with lock_books(settings.MODELS_DIR / "journal.jsonl"):
+        for folder in simulated:
+            place = target / ("models" if folder == settings.MODELS_DIR else "data")
+            place.mkdir(parents=True, exist_ok=True)
+            for entry in list(folder.iterdir()):
+                if entry.name not in (".gitkeep", "logs", "backtests", "journal.lock"):
+                    shutil.move(entry, place / entry.name)  # the folders may lie on different disks
+    for old in older:
         shutil.rmtree(old)
-    for name, folder in (("models", settings.MODELS_DIR), ("data", settings.DATA_DIR)):
-        (target / name).mkdir(parents=True)
-        for entry in list(folder.iterdir()) if folder.exists() else []:
-            if entry.name not in (".gitkeep", "logs", "backtests"):
-                shutil.move(entry, target / name / entry.name)  # the folders may lie on different disks
     return f"the earlier simulated run was moved to {_short(target)} (the last one is kept)"
 
 

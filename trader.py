@@ -36,7 +36,9 @@ class Predictor(Protocol):
     log: PredictionLog
 
     def model(self, now: datetime) -> PublishedModel: ...
-    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]: ...
+    def at_minute(
+        self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int
+    ) -> list[Prediction]: ...
 
 
 class LiveTrader:
@@ -71,7 +73,8 @@ class LiveTrader:
             self.books = Books(local_time, journal.events)
         self._entries = entries
         self._say = say
-        self._seen_minute = 0
+        self._seen_minute = 0  # the newest minute whose bars have been settled
+        self._unfinished = False  # whether the last minute broke off
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
         self._tally = SessionTally(None)
@@ -81,14 +84,17 @@ class LiveTrader:
     def get_performance_summary(self) -> dict[str, float]:
         """What the trades on disk earned; see `desk.performance.summarise`. Needs no network, lock or model."""
         books = Books(local_time, read_events(self.settings.MODELS_DIR / "journal.jsonl"))
-        return books.performance(self.settings.PAPER_CASH)
+        return books.performance()
 
     # --- start and 04:00 ---------------------------------------------------------------------------------------------
 
     def start(self, now: datetime) -> None:
         """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
         secure_view(self._view_path, self.books, new_york(now).strftime("%Y%m%d_%H%M%S"))
+        if self.books.first_cash is None:
+            self._record("account", cash=self._broker.account().equity)
         self.reconcile(now)
+        self._above = set(self.books.above)
         self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self._write_view()
 
@@ -129,8 +135,11 @@ class LiveTrader:
         """One minute of a session, from its open to its close inclusive: settle, exit, predict, buy, write down."""
         minute, session = epoch_minute(now), last_opened(now)
         symbols = sorted({*(self.settings.SYMBOLS or self._feed.symbols(now)), *self.books.live_trades()})
+        if self._unfinished:
+            self.reconcile(now)  # the minute before broke off: the broker may know more than the books
+        self._unfinished = True
+        since = self._seen_minute + 1
         bars = self._feed.new_bars(symbols, self._seen_minute, now)
-        self._seen_minute = minute - 1
         for execution in self._broker.settle(minute, bars):
             self._book(execution)
         if now < session.close:
@@ -139,11 +148,12 @@ class LiveTrader:
             self._tally = SessionTally(session)
         model = self._model(now)
         if model is not None:
-            predictions = self._predict(now, symbols, bars, model)
+            predictions = self._predict(now, symbols, bars, since, model)
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
                 self._enter(now, minute, session, predictions, model)
         self._end_minute(now, minute, session, model)
+        self._seen_minute, self._unfinished = minute - 1, False
 
     def _exit(self, now: datetime, minute: int) -> None:
         """Sell what has had its time, what the rebalance planned, and what has passed a level that did not fire."""
@@ -183,9 +193,9 @@ class LiveTrader:
         return model
 
     def _predict(
-        self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar], model: PublishedModel
+        self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar], since: int, model: PublishedModel
     ) -> list[Prediction]:
-        predictions = [p for p in self._predictor.at_minute(now, symbols, bars) if p.problem is None]
+        predictions = [p for p in self._predictor.at_minute(now, symbols, bars, since) if p.problem is None]
         timestamp, threshold = new_york(now).isoformat(), self.settings.MIN_CONFIDENCE
         for prediction in predictions:
             symbol, confidence, price, _ = prediction
@@ -257,7 +267,7 @@ class LiveTrader:
 
     def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
         account = self._broker.account()
-        self._record("minute", minute=minute, equity=round(account.equity, 4), cash=round(account.cash, 4))
+        self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self._above))
         if now >= session.close:
             card = model.card if model else None
             self._record("session", **self._tally.event(self.settings.MIN_CONFIDENCE, card))

@@ -139,12 +139,12 @@ def minute(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
             many = RecordedFeed(many[many["symbol"].isin(names)].reset_index(drop=True))
             predictor = MLPredictor(settings, many)
             minutes = list(ReplayClock([session]))[200:260]
-            predictor.at_minute(minutes[0], names, [])
+            predictor.at_minute(minutes[0], names, [], 0)
             taken = []
             for now in minutes[1:]:
                 new = many.new_bars(names, int(now.timestamp() // 60) - 2, now)
                 start = time.perf_counter()
-                predictor.at_minute(now, names, new)
+                predictor.at_minute(now, names, new, int(now.timestamp() // 60) - 1)
                 taken.append(time.perf_counter() - start)
             lines.append((f"minute to signals, {symbols} symbols", f"{statistics.median(taken) * 1000:.0f} ms", target))
     return lines

@@ -33,7 +33,7 @@ def judged(seed: int, strength: float) -> pd.DataFrame:
     settings = load_settings(environment={})
     bars = simulate_bars(SESSIONS, seed=seed, pattern_strength=strength)
     examples = build_dataset(bars, settings.trade_rules(), {}).examples
-    *_, result = walk_forward(examples, FEATURES, settings.ML_MODEL_TYPE)
+    *_, result = walk_forward(examples, FEATURES, settings.ML_MODEL_TYPE, settings.MAX_HOLDING_MINUTES)
     assert isinstance(result, WalkForward)
     return result.judged
 

@@ -36,6 +36,8 @@ class Books:
         self.duties: dict[tuple[str, str], str] = {}  # (duty, session date) -> outcome
         self.exit_plan: dict[str, str] = {}  # symbol -> reason, to be sold as the first act of the session
         self.equity: list[tuple[str, float]] = []  # (time, USD) once a minute
+        self.first_cash: float | None = None  # USD with which the account began
+        self.above: list[str] = []  # symbols whose confidence stood at the threshold in the last minute
         self.last_minute = 0
         self.changed = False
         self._live: dict[str, Trade] = {}  # symbol -> its PENDING or OPEN trade
@@ -43,9 +45,10 @@ class Books:
         for event in events:
             self.apply(event)
 
-    def performance(self, first_cash: float) -> dict[str, float]:
-        """What the trades earned, see `desk.performance.summarise`; the account began with `first_cash` USD."""
-        return summarise(list(self.trades.values()), [first_cash, *(equity for _, equity in self.equity)])
+    def performance(self) -> dict[str, float]:
+        """What the trades earned; see `desk.performance.summarise`."""
+        first = [] if self.first_cash is None else [self.first_cash]
+        return summarise(list(self.trades.values()), [*first, *(equity for _, equity in self.equity)])
 
     def live_trades(self) -> dict[str, Trade]:
         """PENDING and OPEN trades by symbol."""
@@ -144,7 +147,11 @@ class Books:
     def _on_duty(self, event: Event) -> None:
         self.duties[event["duty"], event["session"]] = event["outcome"]
 
+    def _on_account(self, event: Event) -> None:
+        self.first_cash = event["cash"]
+
     def _on_minute(self, event: Event) -> None:
+        self.above = event.get("above", [])
         self.last_minute = event["minute"]
         self.equity.append((self._local_time(event["minute"]), event["equity"]))
 

@@ -46,8 +46,7 @@ class Journal:
         self.path = path
         self._sync_each_order = sync_each_order
         self._buffer: list[str] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(path.with_suffix(".lock"))
+        self._lock = lock_books(path)
         for name in (path.name, "trade_history.json", "paper_account.json"):
             for stray in path.parent.glob(f".{name}.*.tmp"):  # of a writer that was killed; we are the only one now
                 stray.unlink(missing_ok=True)
@@ -167,7 +166,10 @@ def _recover(path: Path, stamp: str) -> list[Event]:
     return events
 
 
-def _take_lock(path: Path) -> IO[str]:
+def lock_books(journal: Path) -> IO[str]:
+    """The lock of the books of `journal`, held until it is closed or its process ends. Raises AlreadyRunning."""
+    path = journal.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

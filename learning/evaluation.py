@@ -5,7 +5,8 @@
     fold 2     train ------------->  calibrate, score
     fold 3     train ----------------------->  ...
 
-A row is trained on only if its trade had settled before the fold's first open, so nothing of the fold is known. The
+A row is trained on only if its trade had settled, and had its whole time, before the fold's first open: nothing of the
+fold is known, and trades that ended early are not over-represented. The
 fold's probabilities are calibrated on the scores of earlier folds alone.
 """
 
@@ -22,9 +23,9 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from learning.classifier import Calibration, calibrate, fit, quietly, raw_score
-from learning.labels import uniqueness
+from learning.labels import had_its_time, uniqueness
 from market.bars import epoch_minutes
-from market.hours import market_time
+from market.hours import market_time, moment
 
 Array = NDArray[np.float64]
 
@@ -51,7 +52,9 @@ class WalkForward:
         return _calibrate(self.table, float(np.average(self.table["label"], weights=self.table["uniqueness"])))
 
 
-def walk_forward(examples: pd.DataFrame, features: list[str], model_type: str) -> Iterator[str | WalkForward]:
+def walk_forward(
+    examples: pd.DataFrame, features: list[str], model_type: str, max_holding_minutes: int | None = None
+) -> Iterator[str | WalkForward]:
     """Judge `model_type` on settled `examples` (symbol, timestamp, features, label, net_return, settled_at).
 
     Yields a line of progress before each fold, and at last the WalkForward. Raises TooFewSessions.
@@ -74,7 +77,7 @@ def walk_forward(examples: pd.DataFrame, features: list[str], model_type: str) -
         yield f"fold {number + 1} of {len(starts)}"
         test = (session >= first) & (session < starts[number + 1] if number + 1 < len(starts) else True)
         opens = minutes[test].min()
-        train = settled <= opens
+        train = (settled <= opens) & had_its_time(examples["timestamp"], moment(opens), max_holding_minutes)
         if not train.any():
             raise TooFewSessions(
                 "Insufficient training data: no trade had settled before the first day to judge, as they are held for "
@@ -90,13 +93,17 @@ def walk_forward(examples: pd.DataFrame, features: list[str], model_type: str) -
         )
         if parts:
             earlier = pd.concat(parts)
-            earlier = earlier[epoch_minutes(earlier["settled_at"]) <= opens]
+            earlier = earlier[train[earlier.index]]
             base_rate = float(np.average(label[train], weights=share[train]))
             part["confidence"] = _calibrate(earlier, base_rate)(part["score"].to_numpy())
         parts.append(part)
     yield "importances"
     importances = _importances(estimator, scaler.transform(matrix[test]), label[test], features)
     yield WalkForward(pd.concat(parts), importances)
+
+
+class StaleDataset(ValueError):
+    """The examples answer another question than the settings ask, or their files do not belong together."""
 
 
 class TooFewSessions(ValueError):

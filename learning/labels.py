@@ -11,12 +11,14 @@ triple-barrier label of Lopez de Prado (2018), Advances in Financial Machine Lea
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from market.bars import epoch_minutes, symbol_slices
-from market.hours import Minutes, market_time
+from market.hours import Minutes, market_ordinal, market_time
 
 Array = NDArray[np.float64]
 
@@ -130,6 +132,18 @@ def _first_touch(lows: Array, highs: Array, stop_level: Array, target_level: Arr
         position += untouched * run
         np.minimum(position, n, out=position)
     return position
+
+
+def had_its_time(timestamp: pd.Series, at: datetime, max_holding_minutes: int | None) -> NDArray[np.bool_]:
+    """Which trades, shape (n,), have had their whole holding limit at `at`, whether or not they settled before.
+
+    Of the newest trades only those are settled that were stopped early: to learn or to judge by these alone would make
+    every last day look like a bad one. Without a limit no trade is held back, and that bias stays.
+    """
+    if max_holding_minutes is None:
+        return np.ones(len(timestamp), dtype=bool)
+    entry = market_time(epoch_minutes(timestamp)).ordinal + 1
+    return entry + max_holding_minutes < market_ordinal(at)
 
 
 def uniqueness(labels: pd.DataFrame) -> Array:

@@ -62,24 +62,33 @@ class BarStore:
         return self.read(days[0], days[-1])
 
     def update(
-        self, fetch: Fetch, feed: str, symbols: Sequence[str], sessions: Sequence[Session], now: datetime
+        self,
+        fetch: Fetch,
+        feed: str,
+        symbols: Sequence[str],
+        sessions: Sequence[Session],
+        now: datetime,
+        *,
+        again: bool = False,
     ) -> Iterator[Fetched]:
         """Bring `sessions` up to date for `symbols`, one session a step; a session still open is stored incomplete.
 
-        `fetch` is the `bars` of a feed, `feed` that feed's name.
+        `fetch` is the `bars` of a feed, `feed` that feed's name; `again` fetches also what is stored already.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         for session in sessions:
             note = self._note(session.day)
-            known = set(note["symbols"]) if note["complete"] and note["feed"] == feed else set()
+            known = set(note["symbols"]) if note["complete"] and note["feed"] == feed and not again else set()
             missing = [symbol for symbol in symbols if symbol not in known]
             if not missing:
                 yield Fetched(session, 0, stored=True)
                 continue
             new = fetch(missing, session.open, min(session.close, now))
-            table = self._merged(session.day, new) if note["feed"] in ("", feed) else new
-            self._write_day(session.day, table, sorted(known | set(missing)), feed, now >= session.close)
-            yield Fetched(session, len(new), stored=False)
+            old = self._read_day(session.day) if note["feed"] == feed and session.day in self.days() else new.iloc[:0]
+            both = pd.concat([old, new], ignore_index=True).drop_duplicates()
+            table = both.drop_duplicates(["symbol", "timestamp"], keep="last")  # what came last is the last word
+            self._write_day(session.day, table, sorted(known | set(symbols)), feed, now >= session.close)
+            yield Fetched(session, len(both) - len(old), stored=False)
 
     def _note(self, day: date) -> dict[str, Any]:
         path = self._folder / f"{day}.json"
@@ -97,13 +106,6 @@ class BarStore:
             return pd.read_parquet(path)
         except (ValueError, OSError) as error:
             raise BadBars(f"{path}: cannot be read ({error}); delete it and run: python build_dataset.py") from error
-
-    def _merged(self, day: date, new: pd.DataFrame) -> pd.DataFrame:
-        """`new` and what is stored of the other symbols."""
-        if day not in self.days():
-            return new
-        old = self._read_day(day)
-        return pd.concat([old[~old["symbol"].isin(new["symbol"].unique())], new], ignore_index=True)
 
     def _write_day(self, day: date, table: pd.DataFrame, symbols: Sequence[str], feed: str, complete: bool) -> None:
         path = self._folder / f"{day}.parquet"

@@ -99,10 +99,10 @@ def test_done_is_0_and_a_bodys_own_code_is_kept(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == ""
 
 
-def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json", raises=KeyboardInterrupt()) == 130
     captured = capsys.readouterr()
-    assert captured.err == "a_door: interrupted; run it again to go on\n"
+    assert captured.err == "a_door: interrupted\n"
     assert json.loads(captured.out.splitlines()[-1]) == {"error": "interrupted", "exit_code": 130}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from trading import FakeTime, settings_in
 
-from desk.books import Books
+from desk.books import Books, BooksDisagree
 from market.clock import ReplayClock
 from market.hours import at_new_york, local_time, new_york, session_on, sessions_between
 from market_scheduler import MarketScheduler, duty_jobs, status
@@ -206,3 +206,26 @@ def test_the_next_duties_are_at_their_new_york_times(tmp_path: Path) -> None:
     assert "19:15" in lines["next training"]
     assert "04:00" in lines["next rebalance"]
     assert len(duty_jobs(settings_in(tmp_path)).jobs) == 2
+
+
+def test_books_that_are_wrong_end_the_loop(tmp_path: Path) -> None:
+    @dataclass
+    class WrongBooks(FakeTrader):
+        def rebalance(self, now: datetime) -> None:
+            raise BooksDisagree("the books hold 5 AAA, the broker none")
+
+    b = bench(tmp_path, WrongBooks())
+    with pytest.raises(BooksDisagree):
+        b.scheduler.run(ReplayClock(WEEK[:1]))
+    assert b.trader.minutes == []
+
+
+def test_an_outcome_that_cannot_be_read_is_asked_for_once(tmp_path: Path) -> None:
+    class Odd:
+        def outcome(self) -> tuple[str, str]:
+            raise TypeError("no figure")
+
+    b = bench(tmp_path, training=Odd)
+    start = at_new_york(date(2026, 11, 24), "20:00")
+    b.scheduler.run(every_minute(start, start + timedelta(hours=1)))
+    assert b.scheduler.failures == {"training": 1}

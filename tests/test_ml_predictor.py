@@ -25,7 +25,7 @@ from config import Settings
 from learning.features import FEATURES, compute_features
 from learning.model_store import ModelStore, NoModel
 from market.bars import Bar, as_bars
-from market.hours import sessions_between
+from market.hours import epoch_minute, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
 from ml_predictor import MLPredictor, newest_features
@@ -199,7 +199,7 @@ def test_a_feature_that_is_undefined_is_said_and_not_predicted(settings: Setting
     prediction = MLPredictor(settings, until(still, NOW)).predict("SIM10")
     assert prediction["reason"].startswith("a feature is undefined (no price or volume change)")
     assert (prediction["signal"], prediction["confidence"], prediction["price"]) == (0, 0.0, 100.0)
-    other, undefined = MLPredictor(settings, until(still, NOW)).at_minute(NOW, ["SIM06", "SIM10"], [])
+    other, undefined = MLPredictor(settings, until(still, NOW)).at_minute(NOW, ["SIM06", "SIM10"], [], 0)
     assert other.confidence > 0
     assert math.isnan(undefined.confidence)
 
@@ -221,23 +221,33 @@ def test_buy_signals_are_those_that_meet_the_threshold_best_first(settings: Sett
 
 def test_minute_by_minute_a_predictor_says_what_a_new_one_would(settings: Settings, bars: pd.DataFrame) -> None:
     predictor = MLPredictor(settings, until(bars, NOW))
-    predictor.at_minute(NOW, SYMBOLS, [])
+    predictor.at_minute(NOW, SYMBOLS, [], 0)
     for minute in range(1, 5):
         now = NOW + timedelta(minutes=minute)
         newest = as_bars(bars[bars["timestamp"] == now - timedelta(minutes=1)])
         assert len(newest) == len(SYMBOLS)
         again: Sequence[Bar] = [*newest, *newest]  # a bar that comes twice counts once
-        followed = predictor.at_minute(now, SYMBOLS, again)
-        anew = MLPredictor(settings, until(bars, now)).at_minute(now, SYMBOLS, [])
+        followed = predictor.at_minute(now, SYMBOLS, again, epoch_minute(now) - 1)
+        anew = MLPredictor(settings, until(bars, now)).at_minute(now, SYMBOLS, [], 0)
         assert [p.symbol for p in followed] == SYMBOLS
         for one, other in zip(followed, anew, strict=True):
             assert one.confidence == pytest.approx(other.confidence, abs=1e-6)
             assert (one.price, one.problem) == (other.price, None)
 
 
+def test_minutes_that_were_missed_leave_no_hole_in_a_window(settings: Settings, bars: pd.DataFrame) -> None:
+    later = NOW + timedelta(minutes=30)
+    predictor = MLPredictor(settings, until(bars, later))
+    predictor.at_minute(NOW, SYMBOLS, [], 0)
+    newest = as_bars(bars[bars["timestamp"] == later - timedelta(minutes=1)])
+    followed = predictor.at_minute(later, SYMBOLS, newest, epoch_minute(later) - 1)
+    anew = MLPredictor(settings, until(bars, later)).at_minute(later, SYMBOLS, [], 0)
+    assert [p.confidence for p in followed] == pytest.approx([p.confidence for p in anew], abs=1e-6)
+
+
 def test_the_newest_features_are_the_last_row_of_the_table(settings: Settings, bars: pd.DataFrame) -> None:
     predictor = MLPredictor(settings, until(bars, NOW))
-    predictor.at_minute(NOW, ["SIM12"], [])
+    predictor.at_minute(NOW, ["SIM12"], [], 0)
     table = compute_features(bars[(bars["symbol"] == "SIM12") & (bars["timestamp"] < NOW)].reset_index(drop=True))
     np.testing.assert_allclose(
         newest_features(predictor._windows["SIM12"]),

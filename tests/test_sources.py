@@ -12,6 +12,7 @@ from trading import settings_in
 
 from command import EXIT_CODES
 from config import Settings
+from desk.journal import AlreadyRunning, Journal
 from market.bars import NoBars
 from market.simulated_feed import SYMBOLS
 from sources import StateRefused, bar_store, claim, open_market, stamp_of, stored_market, traded_sessions
@@ -108,7 +109,7 @@ def test_the_simulated_state_makes_way_for_another_market_and_its_logs_stay(sett
     assert names(archive / "models") == {"journal.jsonl", "predictions", "source.json"}
     assert names(archive / "data") == {"bars", "source.json"}
     assert (archive / "data" / "bars" / "2026-03-02.parquet").read_text() == "bars"
-    assert names(settings.MODELS_DIR) == {".gitkeep", "source.json"}
+    assert names(settings.MODELS_DIR) == {".gitkeep", "journal.lock", "source.json"}
     assert names(settings.DATA_DIR) == {".gitkeep", "logs", "source.json"}
     assert (settings.DATA_DIR / "logs" / "live_trader.log").read_text() == "said\n"
     assert stored_market(settings) == "recorded"
@@ -164,3 +165,19 @@ def test_recorded_bars_are_needed_to_open_the_recorded_market(settings: Settings
     with pytest.raises(NoBars, match="run: python build_dataset"):
         open_market(settings)
     assert bar_store(settings).days() == []
+
+
+def test_only_what_is_simulated_is_moved(settings: Settings, tmp_path: Path) -> None:
+    claim(settings, "simulated", now=NOW)
+    fill(settings)
+    (settings.DATA_DIR / "source.json").write_text('{"market":"recorded","feed":"recorded"}')
+    claim(settings, "recorded", now=NOW)
+    assert (settings.DATA_DIR / "bars" / "2026-03-02.parquet").exists()
+    assert not (tmp_path / "archive" / "simulated_20260302_200003" / "data").exists()
+
+
+def test_the_books_of_a_running_trader_are_not_moved_away(settings: Settings) -> None:
+    claim(settings, "simulated", now=NOW)
+    with Journal(settings.MODELS_DIR / "journal.jsonl", "s"), pytest.raises(AlreadyRunning):
+        claim(settings, "simulated", now=NOW, new_run=True)
+    assert (settings.MODELS_DIR / "journal.jsonl").exists()

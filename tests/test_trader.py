@@ -68,7 +68,7 @@ class FakePredictor:
         card = {"proven": self.proven, "reason": "a test", "baseline": {"break_even_confidence": 0.44}}
         return SimpleNamespace(stamp="20261123_200000", card=card)
 
-    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar]) -> list[Prediction]:
+    def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
         always = self.wanted.get
         return [
             Prediction(s, always((s, now), always((s, None), 0.1)), 100.0, None)  # type: ignore[arg-type]
@@ -387,3 +387,32 @@ def test_a_summary_needs_nothing_but_the_books(tmp_path: Path) -> None:
     empty = LiveTrader(settings_in(tmp_path / "empty")).get_performance_summary()
     assert set(empty.values()) == {0}
     assert not (tmp_path / "empty").exists()
+
+
+def test_a_minute_that_breaks_off_loses_no_bar_and_no_stop(tmp_path: Path) -> None:
+    feed = market(special={("AAA", at(DAYS[0], "11:00")): (100.0, 100.0, 97.0, 98.5)})
+    with desk(tmp_path, feed, {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "11:00"))
+        settle = d.broker.settle
+        d.broker.settle = lambda minute, bars: (_ for _ in ()).throw(OSError("disk full"))  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="disk full"):
+            d.trader.minute(at(DAYS[0], "11:01"))
+        d.broker.settle = settle  # type: ignore[method-assign]
+        d.run(DAYS[0], after=at(DAYS[0], "11:01"))
+        (trade,) = d.trades()
+    assert (trade.exit_reason, trade.exit_time) == ("stop", "2026-11-24T11:00:00-05:00")
+
+
+def test_a_signal_that_lasts_over_a_restart_is_written_once(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", None): 0.8}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "12:00"))
+    with desk(tmp_path, market(), {("AAA", None): 0.8}, start=at(DAYS[0], "12:00")) as d:
+        d.run(DAYS[0], after=at(DAYS[0], "12:00"))
+        assert len(d.trader.books.signals) == 1
+
+
+def test_a_drawdown_starts_from_the_cash_of_the_first_day_whatever_the_setting_says_now(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(*DAYS[:2])
+    richer = settings_in(tmp_path, PAPER_CASH=200_000.0)
+    assert LiveTrader(richer).get_performance_summary()["max_drawdown"] < 0.001

@@ -1,0 +1,90 @@
+"""A replay that is interrupted, repeated, or asked for too little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from trading import publish_eager_model, settings_in
+
+from config import Settings
+from market.bars import NoBars
+from market.hours import sessions_between
+from market.recorded_feed import RecordedFeed
+from market.simulated_feed import simulate_bars
+from replay import MIN_HISTORY_SESSIONS, ReplayPredictor, history_before, run_replay
+from trader import LiveTrader
+
+SESSIONS = sessions_between(date(2026, 1, 20), date(2026, 2, 11))
+TRADED = SESSIONS[-3:]
+
+
+@pytest.fixture(scope="module")
+def feed() -> RecordedFeed:
+    return RecordedFeed(simulate_bars(SESSIONS, ["SIM04", "SIM06", "SIM09"], seed=2))
+
+
+@pytest.fixture
+def settings(feed: RecordedFeed, tmp_path: Path) -> Settings:
+    """With a model that serves, so that nothing has to be trained."""
+    settings = settings_in(tmp_path, MIN_CONFIDENCE=0.6)
+    history = feed.bars(feed.symbols(feed.end), SESSIONS[0].open, SESSIONS[10].close)
+    publish_eager_model(settings, history)
+    return settings
+
+
+def replayed(settings: Settings, feed: RecordedFeed) -> LiveTrader:
+    result = run_replay(settings, feed, TRADED, Console(quiet=True), retrain="never")
+    assert not result.failures
+    return result.trader
+
+
+def test_a_second_run_over_the_same_sessions_changes_nothing(settings: Settings, feed: RecordedFeed) -> None:
+    first = replayed(settings, feed).books.view()
+    assert len(first["trades"]) > 3
+    assert replayed(settings, feed).books.view() == first
+
+
+@pytest.mark.parametrize("minutes", [1, 200, 391, 392, 393, 700])
+def test_an_interrupted_replay_goes_on_where_it_was(
+    settings: Settings, feed: RecordedFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    whole = settings_in(tmp_path / "whole", MIN_CONFIDENCE=0.6)
+    publish_eager_model(whole, feed.bars(feed.symbols(feed.end), SESSIONS[0].open, SESSIONS[10].close))
+    expected = replayed(whole, feed).books.view()
+    left = [minutes]
+    minute = LiveTrader.minute
+
+    def until_ctrl_c(trader: LiveTrader, now: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        minute(trader, now)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LiveTrader, "minute", until_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            replayed(settings, feed)
+    assert replayed(settings, feed).books.view() == expected
+
+
+def test_too_little_history_is_said_before_anything_is_touched(feed: RecordedFeed) -> None:
+    with pytest.raises(NoBars, match="Insufficient training data"):
+        history_before(feed, SESSIONS[MIN_HISTORY_SESSIONS - 1 :])
+    assert len(history_before(feed, SESSIONS[MIN_HISTORY_SESSIONS:])) == MIN_HISTORY_SESSIONS
+
+
+def test_a_replay_predicts_only_what_it_is_asked_for(settings: Settings, feed: RecordedFeed) -> None:
+    predictor = ReplayPredictor(settings, feed)
+    now = TRADED[0].open.replace(minute=45)
+    asked = predictor.at_minute(now, ["SIM06", "AAA", "BBB"], [], 0)
+    assert [p.symbol for p in asked] == ["SIM06"]
+
+
+def test_only_chosen_symbols_are_bought(settings: Settings, feed: RecordedFeed) -> None:
+    trader = replayed(replace(settings, SYMBOLS=("SIM09",)), feed)
+    assert {t.symbol for t in trader.books.trades.values()} <= {"SIM09"}
+    assert trader.books.trades
