@@ -22,6 +22,7 @@ from rich.console import Console
 import command
 import report
 from config import Settings
+from figures import plural
 from market.bars import NoBars
 from market.clock import utc_now
 from replay import history_before, run_replay
@@ -45,7 +46,9 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         )
     history_before(feed, sessions)
     claim(settings, feed.market, now=utc_now())
-    console.print(f"market {feed.market}: trading {len(sessions)} sessions, {sessions[0].day} to {sessions[-1].day}")
+    console.print(
+        f"market {feed.market}: trading {plural(len(sessions), 'session')}, {sessions[0].day} to {sessions[-1].day}"
+    )
     result = run_replay(settings, feed, sessions, console, retrain=arguments.retrain)
     console.print()
     report.show(settings, console)

@@ -27,6 +27,7 @@ from config import Settings
 from desk.alpaca_broker import AlpacaBroker
 from desk.books import Books
 from desk.journal import read_events
+from figures import plural
 from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
@@ -57,7 +58,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if feed.market == "simulated":
         console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold"))
     span = f"{sessions[0].day} to {sessions[-1].day}"
-    console.print(f"trading {len(sessions)} sessions, {span}, training every night at {settings.TRAIN_TIME}")
+    console.print(f"trading {plural(len(sessions), 'session')}, {span}, training every night at {settings.TRAIN_TIME}")
     try:
         result = run_replay(settings, feed, sessions, console, entries=not arguments.no_entries)
     except KeyboardInterrupt:
@@ -78,8 +79,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
 def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
     report.show(settings, console)
-    console.print(f"books up to {local_time(books.last_minute) if books.last_minute else 'no minute yet'}")
-    return 0, {"last_minute": books.last_minute, **LiveTrader(settings).get_performance_summary()}
+    console.print(f"\nbooks up to {local_time(books.last_minute)}" if books.last_minute else "\nno minute traded yet")
+    return 0, {"last_minute": local_time(books.last_minute), **LiveTrader(settings).get_performance_summary()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

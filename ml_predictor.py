@@ -258,11 +258,13 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         table.add_row(p["symbol"], f"{p['price']:.2f}", f"{p['confidence']:.2f}", p["recommendation"], p["reason"])
     console.print(f"model {predictions[0]['model_id']}")
     console.print(table)
-    if not any(p["signal"] for p in predictions):
+    if not any(p["price"] for p in predictions):
+        console.print("No buy signals generated: the market has no bars of these symbols")
+    elif not any(p["signal"] for p in predictions):
         best = max(p["confidence"] for p in predictions)
         passing = {level: sum(p["confidence"] >= level for p in predictions) for level in (0.60, 0.50)}
         console.print(
-            f"No buy signals generated: best confidence {best:.2f}, threshold {settings.MIN_CONFIDENCE:.2f}; "
+            f"No buy signals generated: highest confidence {best:.2f}, threshold {settings.MIN_CONFIDENCE:.2f}; "
             f"{passing[0.60]} would pass at 0.60, {passing[0.50]} at 0.50. Lower MIN_CONFIDENCE to trade more"
         )
     return 0, {"predictions": predictions}

@@ -226,7 +226,7 @@ def show(training: Training, console: Console) -> None:
         (
             "break-even confidence",
             _number(card["baseline"]["break_even_confidence"], ".2f"),
-            "what winners must outweigh",
+            "a trade of this confidence earns nothing",
         ),
         ("highest confidence", _number(measured["highest_confidence"], ".2f"), _lower_thresholds(card)),
         ("calibration error", _number(measured["ece"], ".3f"), f"Brier {_number(measured['brier'], '.3f')}"),
@@ -240,7 +240,7 @@ def show(training: Training, console: Console) -> None:
         ranks.add_row(row["feature"], _number(row["permutation"], "+.4f"), _number(row["impurity"], ".3f"))
     console.print(ranks)
     console.print(f"published: {'yes' if training.published.holds else 'no'} - {training.published.reason}")
-    console.print(f"proven: {'yes' if training.proven.holds else 'unproven'} - {training.proven.reason}")
+    console.print(f"proven: {'yes' if training.proven.holds else 'no'} - {training.proven.reason}")
     if not training.published.holds:
         console.print(f"to use it all the same: python ml_trainer.py --use {card['stamp']}")
     console.print(

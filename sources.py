@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
-from config import Settings
+from config import BadSetting, Settings
 from desk.journal import lock_books
 from durable import replace_file, to_json
 from market.bar_store import BarStore
@@ -121,10 +121,17 @@ def open_market(settings: Settings, bars: Path | None = None) -> RecordedFeed:
     """The chosen market; its `recorded` bars are those of `bars`, or the ones imported before."""
 
     def recorded() -> pd.DataFrame:
-        return bar_store(settings).read(date.min, date.max) if bars is None else read_bars(bars)
+        return bar_store(settings).read_newest() if bars is None else read_bars(bars)
 
     seed, strength = settings.SIMULATED_SEED, settings.SIMULATED_PATTERN_STRENGTH
-    return open_feed(settings.market, settings.FEED, recorded, settings.DAYS_BACK, seed, strength)
+    feed = open_feed(settings.market, settings.FEED, recorded, settings.DAYS_BACK, seed, strength)
+    offered = feed.symbols(feed.end)
+    if settings.SYMBOLS is not None and not set(settings.SYMBOLS) & set(offered):
+        raise BadSetting(
+            f"SYMBOLS={','.join(settings.SYMBOLS)}: none is in the {feed.market} market, which has {offered[0]} to "
+            f"{offered[-1]} ({len(offered)} symbols); choose from these"
+        )
+    return feed
 
 
 def traded_sessions(feed: RecordedFeed, count: int | None) -> list[Session]:

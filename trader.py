@@ -99,8 +99,19 @@ class LiveTrader:
         self._write_view()
 
     def reconcile(self, now: datetime) -> None:
-        """Take in what the broker did and the books missed; an intent that never reached it is withdrawn."""
-        for execution in self._broker.recent_executions():
+        """Take in what the broker did and the books missed; an intent that never reached it is withdrawn.
+
+        Raises BooksDisagree where the two cannot be brought together.
+        """
+        executions = self._broker.recent_executions()
+        lost = [e for e in executions if e.side == "BUY" and e.order_id not in self.books.trades]
+        if lost:
+            raise BooksDisagree(
+                f"the broker executed {len(lost)} of our orders that the journal does not know, the first "
+                f"{lost[0].order_id}; nothing is traded. Put back the whole {self._journal.path}, or move its folder away "
+                "to start anew"
+            )
+        for execution in executions:
             self._book(execution)
         working = {order.id for order in self._broker.working_orders()}
         positions = self._broker.positions()
@@ -206,12 +217,12 @@ class LiveTrader:
     def _enter(
         self, now: datetime, minute: int, session: Session, predictions: Sequence[Prediction], model: PublishedModel
     ) -> None:
-        """Buy what reaches the threshold, most confident first; a signal is written down once each time it appears."""
+        """Buy what reaches the threshold, most confident first; a signal is written when it appears or is bought."""
         threshold = self.settings.MIN_CONFIDENCE
         reached = [p for p in predictions if p.confidence >= threshold]
         for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
             reason = self._try_to_buy(prediction, minute, session, model)
-            if prediction.symbol not in self._above:
+            if prediction.symbol not in self._above or reason is None:
                 self._record(
                     "signal",
                     symbol=prediction.symbol,

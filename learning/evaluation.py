@@ -68,7 +68,7 @@ def walk_forward(
     if len(days) < MIN_TRAIN_SESSIONS + 2 * FOLD_SESSIONS:
         raise TooFewSessions(
             f"Insufficient training data: examples of {len(days)} sessions, {MIN_TRAIN_SESSIONS + 2 * FOLD_SESSIONS} "
-            "are needed to judge a model on later days. Run: python build_dataset.py --days 30"
+            "are needed to judge a model on later days. Run: python build_dataset.py with more --days or more bars"
         )
     # Folds end at the last session; what does not make a whole fold goes to the first training window.
     starts = days[len(days) - FOLD_SESSIONS * ((len(days) - MIN_TRAIN_SESSIONS) // FOLD_SESSIONS) :: FOLD_SESSIONS]

@@ -54,11 +54,14 @@ class BarStore:
             table = table[table["symbol"].isin(list(symbols))]
         return table.sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
 
-    def read_newest(self, sessions: int) -> pd.DataFrame:
-        """A bars table of the newest sessions that are stored. Raises NoBars, BadBars."""
+    def read_newest(self, sessions: int = 0) -> pd.DataFrame:
+        """A bars table of the newest `sessions` that are stored, 0 for all. Raises NoBars, BadBars."""
         days = self.days()[-sessions:]
         if not days:
-            raise NoBars(f"{self._folder}: no bars are stored; run: python build_dataset.py")
+            raise NoBars(
+                f"{self._folder}: no bars are stored. Run: python build_dataset.py, for your own bars with "
+                "--market recorded --bars PATH"
+            )
         return self.read(days[0], days[-1])
 
     def update(

@@ -449,7 +449,7 @@ def test_without_model_or_bars_the_door_ends_with_7_and_one_line(
         store(settings_in(tmp_path), bars)
     assert door("--market", "recorded", "--json") == 7
     captured = capsys.readouterr()
-    words = "No trained model found in" if with_bars else "no bars are stored; run: python build_dataset.py"
+    words = "No trained model found in" if with_bars else "no bars are stored. Run: python build_dataset.py"
     assert words in captured.err
     assert captured.err.count("\n") == 1
     assert json.loads(captured.out.splitlines()[-1])["exit_code"] == 7

@@ -147,7 +147,7 @@ def test_the_output_shows_importances_accuracy_precision_and_recall(trained: Tra
     assert f"{card['scores']['accuracy']:.1%}" in trained.out
     assert f"{card['importances'][0]['permutation']:+.4f}" in trained.out
     assert f"published: yes - {card['publish_reason']}" in trained.out
-    assert f"proven: unproven - {card['reason']}" in trained.out
+    assert f"proven: no - {card['reason']}" in trained.out
     assert "as of 2026-02-19 20:00 New York" in trained.out
 
 

@@ -162,7 +162,7 @@ def test_the_simulated_market_opens_without_any_file_and_its_end_is_traded(setti
 
 
 def test_recorded_bars_are_needed_to_open_the_recorded_market(settings: Settings) -> None:
-    with pytest.raises(NoBars, match="run: python build_dataset"):
+    with pytest.raises(NoBars, match="Run: python build_dataset"):
         open_market(settings)
     assert bar_store(settings).days() == []
 

@@ -416,3 +416,22 @@ def test_a_drawdown_starts_from_the_cash_of_the_first_day_whatever_the_setting_s
         d.run(*DAYS[:2])
     richer = settings_in(tmp_path, PAPER_CASH=200_000.0)
     assert LiveTrader(richer).get_performance_summary()["max_drawdown"] < 0.001
+
+
+def test_a_signal_refused_at_first_is_written_again_when_it_is_bought(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, MAX_OPEN_POSITIONS=1, MAX_HOLDING_MINUTES=30)
+    wanted = {("AAA", at(DAYS[0], "10:00")): 0.9, ("BBB", None): 0.7}
+    with desk(tmp_path, market(), wanted, settings=settings) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:40"))
+        bought = [t.symbol for t in d.trades()]
+        taken = [s["symbol"] for s in d.trader.books.signals if s["taken"]]
+    assert bought == taken
+    assert "BBB" in bought
+
+
+def test_a_journal_that_was_lost_while_the_account_was_not_is_refused(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(*DAYS[:2])
+    (tmp_path / "models" / "journal.jsonl").unlink()
+    with pytest.raises(BooksDisagree, match="20261124-AAA-1000"), desk(tmp_path, market(), {}, start=DAYS[2].open):
+        pass
