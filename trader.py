@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from config import Settings, load_settings
-from desk.books import Books, BooksDisagree, secure_view
+from desk.books import Books, secure_view
 from desk.brokers import Broker
 from desk.journal import Event, Journal, read_events
-from desk.orders import Execution, Order, Trade
+from desk.orders import Execution, Order
+from desk.reconcile import missed_executions
 from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
 from learning.labels import ENTRY_PATIENCE_MINUTES
 from learning.model_store import NoModel, PublishedModel
@@ -99,32 +100,9 @@ class LiveTrader:
         self._write_view()
 
     def reconcile(self, now: datetime) -> None:
-        """Take in what the broker did and the books missed; an intent that never reached it is withdrawn.
-
-        Raises BooksDisagree where the two cannot be brought together.
-        """
-        executions = self._broker.recent_executions()
-        lost = [e for e in executions if e.side == "BUY" and e.order_id not in self.books.trades]
-        if lost:
-            raise BooksDisagree(
-                f"the broker executed {len(lost)} of our orders that the journal does not know, the first "
-                f"{lost[0].order_id}; nothing is traded. Put back the whole {self._journal.path}, or move its folder away "
-                "to start anew"
-            )
-        for execution in executions:
+        """Let the books hear what the broker did and they missed. Raises BooksDisagree."""
+        for execution in missed_executions(self.books, self._broker, epoch_minute(now)):
             self._book(execution)
-        working = {order.id for order in self._broker.working_orders()}
-        positions = self._broker.positions()
-        for trade in self.books.live_trades().values():
-            if trade.status == "PENDING" and trade.id not in working:
-                self._book(_withdrawn(trade, epoch_minute(now)))
-            elif trade.status == "OPEN" and trade.symbol not in positions:
-                raise BooksDisagree(
-                    f"the books hold {trade.qty} {trade.symbol}, the broker holds none and tells of no sale; nothing "
-                    "is traded. Compare models/trade_history.json with the account, then move models/ away or mend it"
-                )
-        for symbol in sorted(set(positions) - set(self.books.live_trades())):
-            log.warning("%s: %d shares at the broker are not ours; they are left alone", symbol, positions[symbol].qty)
         self._journal.sync()
 
     def rebalance(self, now: datetime) -> None:
@@ -329,10 +307,3 @@ class LiveTrader:
 @lru_cache(maxsize=4096)
 def _ordinal(minute: int) -> int:
     return market_ordinal(moment(minute))
-
-
-def _withdrawn(trade: Trade, minute: int) -> Execution:
-    reason = "never reached the broker"
-    return Execution(
-        f"{trade.id}/withdrawn", "cancelled", trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, minute, reason
-    )

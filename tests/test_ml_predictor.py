@@ -402,7 +402,7 @@ def test_the_door_shows_a_table_and_explains_silence(
         assert row[:4] == [p["symbol"], f"{p['price']:.2f}", f"{p['confidence']:.2f}", "HOLD"]
     best = max(p["confidence"] for p in predictions)
     passing = [sum(p["confidence"] >= level for p in predictions) for level in (0.6, 0.5)]
-    assert f"No buy signals generated: best confidence {best:.2f}, threshold 0.99; " in out
+    assert f"No buy signals generated: highest confidence {best:.2f}, threshold 0.99; " in out
     assert f"{passing[0]} would pass at 0.60, {passing[1]} at 0.50. Lower MIN_CONFIDENCE to trade more" in out
 
 
