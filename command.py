@@ -85,8 +85,7 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
     `overrides` are settings that this door's own arguments set. `body` returns an exit code and the --json object.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # until the log is open, nothing goes to the screen by itself
-    # A file or pipe gets whole lines, a terminal wrapped ones.
-    console = Console(quiet=arguments.quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(quiet=arguments.quiet, highlight=False)
     given = {"MARKET": arguments.market, "SYMBOLS": arguments.symbols, **(overrides or {})}
     if arguments.bars is not None and arguments.market is None:
         given["MARKET"] = "recorded"

@@ -32,6 +32,7 @@ from learning.evaluation import StaleDataset, TooFewSessions, WalkForward, relia
 from learning.features import FEATURES
 from learning.labels import had_its_time, uniqueness
 from learning.model_store import ModelStore, NoModel
+from learning.prediction_log import PredictionLog
 from learning.verdicts import Verdict, better_or_equal, proven
 from market.clock import utc_now
 from market.hours import new_york, sessions_between
@@ -124,7 +125,6 @@ class MLTrainer:
         try:
             stamp = self._store.current()
             card = self._store.card(stamp)
-            incumbent = self._store.out_of_fold(stamp)
         except NoModel:
             return Verdict(True, "there is no model in use to compare with")
         age = len(sessions_between(datetime.fromisoformat(card["train_end"]).date(), new_york(now).date())) - 1
@@ -137,6 +137,7 @@ class MLTrainer:
         if not same or not 0 <= age <= EXPIRED_SESSIONS:
             why = "of another kind" if not same else f"{age} sessions old" if age > 0 else "from a later time"
             return Verdict(True, f"the model in use is {why}, so there is no rival")
+        incumbent = PredictionLog(settings.MODELS_DIR / "predictions").of_model(stamp)
         return better_or_equal(judged, incumbent, settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS)
 
     def _card(

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -141,7 +142,7 @@ def run_replay(
         save_each_change=False,
     )
     with journal, command.progress(console) as bar:
-        say = bar.console.print
+        say = partial(bar.console.print, soft_wrap=not console.is_terminal)  # a file or pipe gets whole lines
         trader = LiveTrader(
             settings, feed=feed, broker=broker, journal=journal, predictor=predictor, entries=entries, say=say
         )

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from durable import replace_file, to_json
 
 KEPT_PLAIN = 30  # sessions; older days are compressed
@@ -66,13 +68,29 @@ class PredictionLog:
     def read(self, symbol: str) -> Iterator[dict[str, Any]]:
         """The predictions of one symbol, oldest first; a line that a crash cut short is passed over."""
         mark = to_json({"symbol": symbol})[:-1].encode()
-        for day in sorted({path.name.partition(".")[0] for path in self._folder.glob("[0-9]*.jsonl*")}):
+        for day in self._days():
             for line in self._content(day).split(b"\n"):
                 whole = line[max(line.rfind(b'{"symbol":'), 0) :]  # behind what a crash cut short
                 if whole.startswith(mark) and whole.endswith(b"}"):
                     prediction: dict[str, Any] = json.loads(whole)
                     if math.isfinite(prediction["price"]):
                         yield prediction
+
+    def of_model(self, model_id: str) -> pd.DataFrame:
+        """What one model predicted live: symbol, timestamp (start of the bar it was made on, UTC), confidence."""
+        mark = f'"model_id":"{model_id}"}}'.encode()
+        found: dict[tuple[str, str], float] = {}
+        for day in self._days():
+            for line in self._content(day).split(b"\n"):
+                if line.endswith(mark):
+                    prediction = json.loads(line[line.rfind(b'{"symbol":') :])
+                    found.setdefault((prediction["symbol"], prediction["timestamp"]), prediction["confidence"])
+        keys = pd.DataFrame(list(found), columns=["symbol", "timestamp"])
+        made = pd.to_datetime(keys["timestamp"], utc=True, format="ISO8601").dt.as_unit("us")
+        return keys.assign(timestamp=made - pd.Timedelta(minutes=1), confidence=list(found.values()))
+
+    def _days(self) -> list[str]:
+        return sorted({path.name.partition(".")[0] for path in self._folder.glob("[0-9]*.jsonl*")})
 
     def _content(self, day: str) -> bytes:
         """All lines of a day; a crash while compressing leaves it twice, a late writer in two parts."""

@@ -71,14 +71,20 @@ def proven(judged: pd.DataFrame, threshold: float, max_open_positions: int) -> V
 def better_or_equal(candidate: pd.DataFrame, incumbent: pd.DataFrame, threshold: float, max_open: int) -> Verdict:
     """Publish unless shown worse, paired by day on the rows both predicted before knowing the outcome.
 
-    Both tables have symbol, timestamp, settled_at, session, label, net_return, confidence: the candidate's out-of-fold
-    rows, and the incumbent's own as they were stored. Net P&L is compared; log loss where neither trades.
+    `candidate` are its procedure's out-of-fold rows (symbol, timestamp, settled_at, session, label, net_return,
+    confidence); `incumbent` (symbol, timestamp, confidence) is what it predicted live, after its own training. Its
+    out-of-fold rows would not do: on days of the past the older model always had the longer history behind it.
+    Net P&L is compared; log loss where neither trades.
     """
     keys = ["symbol", "timestamp"]
     shared = candidate.merge(incumbent[[*keys, "confidence"]], on=keys, suffixes=("", "_incumbent"))
     days = shared["session"].unique()
     if len(days) < MIN_COMPARED_DAYS:
-        return Verdict(True, f"{len(days)} days in common with the model in use, {MIN_COMPARED_DAYS} needed to reject")
+        return Verdict(
+            True,
+        words = f"the model in use has predicted {len(days)} of these days live, {MIN_COMPARED_DAYS} are needed to reject"
+        return Verdict(True, words)
+        )
     rival = shared.assign(confidence=shared["confidence_incumbent"])
     ours, theirs = (tradable(rows[rows["confidence"] >= threshold], max_open) for rows in (shared, rival))
     if len(ours) or len(theirs):

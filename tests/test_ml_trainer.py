@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -31,7 +30,8 @@ from learning.evaluation import TooFewSessions
 from learning.features import FEATURES
 from learning.labels import had_its_time
 from learning.model_store import ModelStore, NoModel
-from market.hours import at_new_york, sessions_between
+from learning.prediction_log import PredictionLog
+from market.hours import at_new_york, new_york, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
 from ml_trainer import MLTrainer, break_even
@@ -269,7 +269,7 @@ def test_a_second_training_of_the_same_moment_gets_a_stamp_of_its_own_and_an_equ
     assert ModelStore(settings.MODELS_DIR).stamps() == [STAMP, "20260219_200001"]
     assert again.card["scores"] == trained.card["scores"]
     assert again.card["calibration"] == trained.card["calibration"]
-    assert again.published.reason == "3 days in common with the model in use, 5 needed to reject"
+    assert again.published.reason == "the model in use has predicted 0 of these days live, 5 are needed to reject"
     assert "fold 1 of 2" in " ".join(lines)
 
 
@@ -298,16 +298,17 @@ def test_a_model_of_another_kind_or_time_is_no_rival(
 def test_a_model_shown_worse_is_written_but_does_not_serve_until_it_is_asked_to(
     trained: Trained, dataset: Dataset, tmp_path: Path
 ) -> None:
-    # The incumbent's stored predictions are those of an oracle, on days enough to compare.
+    # What the incumbent predicted live is what an oracle would have, on days enough to compare.
     settings = copied(trained, tmp_path, MIN_CONFIDENCE=0.5)
     longer = dataset.examples
     shifted = longer.assign(label=(np.random.default_rng(1).random(len(longer)) < 0.5) * 1.0)
     shifted["net_return"] = np.where(shifted["label"] == 1, 0.01, -0.01)
     write_dataset(Dataset(shifted, dataset.about), settings)
-    oracle = shifted.assign(session=0, confidence=np.where(shifted["label"] == 1, 0.9, 0.1))
-    path, card_path = (settings.MODELS_DIR / name for name in (f"out_of_fold_{STAMP}.parquet", f"card_{STAMP}.json"))
-    oracle[["symbol", "timestamp", "settled_at", "session", "label", "net_return", "confidence"]].to_parquet(path)
-    hashed(card_path, path)
+    log = PredictionLog(settings.MODELS_DIR / "predictions")
+    for row in shifted.sort_values("timestamp").itertuples():
+        made = new_york(row.timestamp + timedelta(minutes=1)).isoformat()
+        log.add(row.symbol, made, 100.0, 0.9 if row.label else 0.1, STAMP, meets=row.label == 1, buy=row.label == 1)
+    log.write()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learning.verdicts.MIN_COMPARED_DAYS", 3)
         code, out = door(settings, "--json")
@@ -322,13 +323,6 @@ def test_a_model_shown_worse_is_written_but_does_not_serve_until_it_is_asked_to(
     assert code == 0
     assert f"model {card['stamp']} serves from now on" in out
     assert store.current() == card["stamp"]
-
-
-def hashed(card_path: Path, path: Path) -> None:
-    """Put the hash of a changed file on the card, as if it had been published so."""
-    card = json.loads(card_path.read_text())
-    card["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    card_path.write_text(json.dumps(card))
 
 
 def test_use_of_an_unknown_or_damaged_model_is_refused(

@@ -237,3 +237,17 @@ def test_a_day_compressed_before_and_appended_to_keeps_both_parts(tmp_path):
     assert prices(log)[:2] == [1.0, 2.0]
     log.compress_old()
     assert prices(log)[:2] == [1.0, 2.0]
+
+
+def test_what_a_model_predicted_live_is_found_by_its_bar(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.add("NVDA", at("2026-03-02"), 1.0, 0.7, MODEL, meets=True, buy=True)
+    log.add("NVDA", at("2026-03-03"), 1.0, 0.6, "another", meets=False, buy=False)
+    log.add("AAPL", at("2026-03-03"), 1.0, 0.5, MODEL, meets=False, buy=False)
+    log.add("AAPL", at("2026-03-03"), 1.0, 0.4, MODEL, meets=False, buy=False)  # asked again: the first word counts
+    log.write()
+    found = log.of_model(MODEL)
+    assert found["symbol"].tolist() == ["NVDA", "AAPL"]
+    assert found["confidence"].tolist() == [0.7, 0.5]
+    assert found["timestamp"].astype("str").tolist() == ["2026-03-02 15:29:00+00:00", "2026-03-03 15:29:00+00:00"]
+    assert log.of_model("unknown").empty

@@ -218,7 +218,7 @@ def test_too_few_days_in_common_reject_nobody() -> None:
     known = incumbent[incumbent["session"] < MIN_COMPARED_DAYS - 1]
     verdict = better_or_equal(worse, known, 0.65, 10)
     assert verdict.holds
-    assert verdict.reason == "4 days in common with the model in use, 5 needed to reject"
+    assert verdict.reason == "the model in use has predicted 4 of these days live, 5 are needed to reject"
     assert not better_or_equal(worse, incumbent[incumbent["session"] < 8], 0.65, 10).holds
 
 
