@@ -80,11 +80,8 @@ def better_or_equal(candidate: pd.DataFrame, incumbent: pd.DataFrame, threshold:
     shared = candidate.merge(incumbent[[*keys, "confidence"]], on=keys, suffixes=("", "_incumbent"))
     days = shared["session"].unique()
     if len(days) < MIN_COMPARED_DAYS:
-        return Verdict(
-            True,
-        words = f"the model in use has predicted {len(days)} of these days live, {MIN_COMPARED_DAYS} are needed to reject"
-        return Verdict(True, words)
-        )
+        seen = f"the model in use has predicted {len(days)} of these days live"
+        return Verdict(True, f"{seen}, {MIN_COMPARED_DAYS} are needed to reject")
     rival = shared.assign(confidence=shared["confidence_incumbent"])
     ours, theirs = (tradable(rows[rows["confidence"] >= threshold], max_open) for rows in (shared, rival))
     if len(ours) or len(theirs):
