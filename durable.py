@@ -23,7 +23,7 @@ def replace_file(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # whatever cut it off, Ctrl-C included: leave no stray file, and let it go on its way
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

@@ -27,9 +27,8 @@ Fetch = Callable[[Sequence[str], datetime, datetime], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Fetched:
-    """What one session brought: `rows` new bars of `symbols` symbols; `stored` True if nothing had to be fetched."""
+    """What one session brought: `rows` bars that are new or changed; `stored` True if nothing had to be fetched."""
 
-    session: Session
     rows: int
     stored: bool
 
@@ -84,14 +83,14 @@ class BarStore:
             known = set(note["symbols"]) if note["complete"] and note["feed"] == feed and not again else set()
             missing = [symbol for symbol in symbols if symbol not in known]
             if not missing:
-                yield Fetched(session, 0, stored=True)
+                yield Fetched(0, stored=True)
                 continue
             new = fetch(missing, session.open, min(session.close, now))
             old = self._read_day(session.day) if note["feed"] == feed and session.day in self.days() else new.iloc[:0]
             both = pd.concat([old, new], ignore_index=True).drop_duplicates()
             table = both.drop_duplicates(["symbol", "timestamp"], keep="last")  # what came last is the last word
             self._write_day(session.day, table, sorted(known | set(symbols)), feed, now >= session.close)
-            yield Fetched(session, len(both) - len(old), stored=False)
+            yield Fetched(len(both) - len(old), stored=False)
 
     def _note(self, day: date) -> dict[str, Any]:
         path = self._folder / f"{day}.json"

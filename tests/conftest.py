@@ -12,6 +12,7 @@ from typing import Any
 import hypothesis
 import pandas as pd
 import pytest
+from trading import logging_restored
 
 from market.bars import read_bars
 
@@ -58,3 +59,12 @@ def shared_data() -> Path:
 def real_bars(shared_data: Path) -> pd.DataFrame:
     """12 symbols, 31 sessions of 390 bars (2026-01-22..03-06). One table for all tests: do not change it."""
     return read_bars(shared_data / "us_equities_1min_31_sessions.parquet")
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Folders of this test alone for doors that it calls; the logging that they configure ends with it."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+    with logging_restored():
+        yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -44,18 +43,8 @@ DOCUMENTED_CODES = {
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Folders of this test alone; the logging that a door configures ends with the test."""
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+def at_home(own_folders: None) -> None:
+    """Every test here has folders of its own."""
 
 
 def run(*argv: str, raises: BaseException | None = None, code: int = 0, overrides: Any = None) -> int:

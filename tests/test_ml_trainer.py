@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import re
 import subprocess
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
-from trading import settings_in
+from trading import logging_restored, settings_in
 
 import ml_trainer
 from build_dataset import Dataset, prepare, read_dataset, write_dataset
@@ -76,14 +75,8 @@ def small_and_quiet() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def own_logging() -> Iterator[None]:
     """The logging that a door configures ends with these tests."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_restored():
+        yield
 
 
 @pytest.fixture(scope="module")

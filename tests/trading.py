@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -58,6 +60,21 @@ def publish_eager_model(settings: Settings, bars: pd.DataFrame) -> None:
     }
     classifier = TradeClassifier(estimator, Calibration(3.0, 0.6))
     ModelStore(settings.MODELS_DIR).publish(card, classifier, scaler, examples.head(1), serve=True)
+
+
+@contextmanager
+def logging_restored() -> Iterator[None]:
+    """The logging that a door configures ends here."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @dataclass
