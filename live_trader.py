@@ -28,6 +28,7 @@ from desk.alpaca_broker import AlpacaBroker
 from desk.books import Books
 from desk.journal import read_events
 from figures import plural
+from learning.classifier import ACCELERATED
 from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
@@ -36,6 +37,8 @@ from sources import claim, open_market, traded_sessions
 from trader import LiveTrader
 
 __all__ = ["LiveTrader", "main"]
+
+PLAIN_TRAINING_SECONDS = 15  # a session with its nightly training, plain scikit-learn, 12 symbols, 2 cores
 
 NEXT_STEPS = """
 What to look at: the page above, python report.py, python ml_predictor.py, the cards in models/.
@@ -59,6 +62,9 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold"))
     span = f"{sessions[0].day} to {sessions[-1].day}"
     console.print(f"trading {plural(len(sessions), 'session')}, {span}, training every night at {settings.TRAIN_TIME}")
+    if not ACCELERATED:
+        seconds = PLAIN_TRAINING_SECONDS * (len(sessions) + 1)
+        console.print(f"without scikit-learn-intelex a night takes longer: about {seconds} s for this run on 2 cores")
     try:
         result = run_replay(settings, feed, sessions, console, entries=not arguments.no_entries)
     except KeyboardInterrupt:

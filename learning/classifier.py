@@ -22,8 +22,12 @@ from threadpoolctl import threadpool_limits
 
 try:
     from sklearnex.ensemble import RandomForestClassifier
+
+    ACCELERATED = True  # forests go through scikit-learn-intelex
 except ImportError:  # the requirement carries a platform marker; see requirements.txt
     from sklearn.ensemble import RandomForestClassifier
+
+    ACCELERATED = False
 
 logging.getLogger("sklearnex").setLevel(logging.WARNING)  # else a line at each call says which code path ran
 
