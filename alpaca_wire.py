@@ -201,9 +201,10 @@ class AlpacaWire:
         self.wait = wait
         self._trading_budget = Budget(wait, monotonic)
         data_budget = Budget(wait, monotonic)
-        self.trading = TradingClient(key, secret, paper=True, raw_data=True, url_override=trading_url)
-        self.data = StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_url)
-        self.screener = ScreenerClient(key, secret, raw_data=True, url_override=data_url)
+        # Any: what these clients hand out is plain JSON, and not the models of their annotations.
+        self.trading: Any = TradingClient(key, secret, paper=True, raw_data=True, url_override=trading_url)
+        self.data: Any = StockHistoricalDataClient(key, secret, raw_data=True, url_override=data_url)
+        self.screener: Any = ScreenerClient(key, secret, raw_data=True, url_override=data_url)
         for client, budget in (
             (self.trading, self._trading_budget),
             (self.data, data_budget),

@@ -1,7 +1,7 @@
 """How every door speaks: the arguments they share, the console, the logs, and errors turned into one line and a code.
 
 Exit codes: 0 done, 1 a bug, 2 usage or settings, 3 broker refused the keys, 4 already running, 5 state refused,
-6 books do not agree with the broker, 7 not enough data or no model.
+6 books do not agree with the broker, 7 not enough data, no model, or Alpaca out of reach.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from alpaca_wire import KeysRefused, Refused, Unreachable
 from config import BadSetting, Settings, load_settings
-from desk.alpaca_broker import BrokerUnavailable
 from desk.books import BooksDisagree
 from desk.journal import AlreadyRunning, NewerJournal
 from desk.paper_broker import BadAccountFile
@@ -41,8 +41,8 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     UsageError: 2,
     BadBars: 2,
     FeedUnavailable: 2,
-    BrokerUnavailable: 2,
     OutsideCalendar: 2,
+    KeysRefused: 3,
     AlreadyRunning: 4,
     StateRefused: 5,
     NewerJournal: 5,
@@ -52,6 +52,8 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     TooFewSessions: 7,
     NoModel: 7,
     NoBars: 7,
+    Refused: 7,
+    Unreachable: 7,
 }
 _LOG_BYTES, _LOG_FILES = 5_000_000, 5
 

@@ -4,6 +4,7 @@ at 04:00, keep every decision and outcome in models/.
     python live_trader.py                      Alpaca's paper account if .env holds its keys, else a simulated market
     python live_trader.py --days 3             simulated or recorded bars: trade the last 3 sessions
     python live_trader.py --market recorded    the bars that build_dataset.py imported, minute by minute
+    python live_trader.py --check              is everything ready for Alpaca? Changes nothing
     python live_trader.py --no-entries         watch and exit only
     python live_trader.py --status             what the books say, while another process trades
 
@@ -24,11 +25,11 @@ import command
 import report
 from build_dataset import store_bars
 from config import Settings
-from desk.alpaca_broker import AlpacaBroker
 from desk.books import Books
 from desk.journal import read_events
 from figures import plural
 from learning.classifier import ACCELERATED
+from live import run_live
 from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
@@ -50,8 +51,33 @@ Alpaca's paper account as market and broker is not built yet; keys in .env make 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     if arguments.status:
         return _status(settings, console)
-    if arguments.broker == "alpaca":
-        AlpacaBroker()
+    live = settings.market == "alpaca"
+    if arguments.broker == "alpaca" and not live:
+        raise command.UsageError(
+            f"--broker alpaca needs --market alpaca; the {settings.market} market lies in the past"
+        )
+    return _trade_now(arguments, settings, console) if live else _trade_the_past(arguments, settings, console)
+
+
+def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    if (note := claim(settings, "alpaca", now=utc_now())) is not None:
+        console.print(note)
+    broker = "paper" if arguments.broker == "paper" else "alpaca"
+    place = "Alpaca's paper account" if broker == "alpaca" else "paper (local)"
+    console.print(f"market alpaca (feed {settings.FEED}), broker {place}; Ctrl-C ends it in order")
+    failures: dict[str, int] = {}
+    try:
+        failures = dict(
+            run_live(settings, console, broker=broker, entries=not arguments.no_entries, once=arguments.once).failures
+        )
+    except KeyboardInterrupt:
+        held = LiveTrader(settings).get_performance_summary()["open_trades"]
+        console.print(f"stopped; all is on disk, {held} positions stay with their stops in {place}")
+    summary = LiveTrader(settings).get_performance_summary()
+    return (1 if failures else 0), {"market": "alpaca", "broker": broker, "failures": failures, **summary}
+
+
+def _trade_the_past(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     feed = open_market(settings, arguments.bars)
     sessions = traded_sessions(feed, arguments.days)
     history_before(feed, sessions)
@@ -92,6 +118,7 @@ def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("live_trader.py", __doc__)
     parser.add_argument("--broker", choices=("auto", "alpaca", "paper"), default="auto", help="who executes the orders")
+    parser.add_argument("--once", action="store_true", help="trade one minute and end (Alpaca)")
     parser.add_argument("--no-entries", action="store_true", help="watch and exit only")
     parser.add_argument("--status", action="store_true", help="show what the books say and end")
     return command.run("live_trader", _body, parser.parse_args(argv))

@@ -12,7 +12,8 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import command
+from alpaca_wire import KeysRefused, Unreachable
 from config import Settings
 from desk.books import Books, BooksDisagree
 from market.clock import utc_now
@@ -82,6 +84,7 @@ class MarketScheduler:
         self._said_idle: date | None = None
         self._begun: set[tuple[str, date]] = set()  # duties that this process began: one that fails is not begun again
         self.failures: Counter[str] = Counter()
+        self._failing: dict[str, type[Exception]] = {}  # duties whose last attempt failed, and how
 
     def run(self, clock: Iterable[datetime]) -> None:
         """Tick for each minute that the clock yields."""
@@ -101,13 +104,19 @@ class MarketScheduler:
     def _attempt(self, duty: str, action: Callable[[datetime], None], now: datetime) -> None:
         try:
             action(now)
-        except BooksDisagree:
-            raise  # nothing may be traded on books that are wrong: the one failure that ends the loop
+        except (BooksDisagree, KeysRefused):
+            raise  # nothing may be traded on books that are wrong, or can be without keys: these end the loop
         except Exception as error:
             # The one catch-all: whatever one duty does wrong, the next minute must still look after the positions.
             self.failures[duty] += 1
-            log.exception("%s at %s failed", duty, now)
-            self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {type(error).__name__}: {error}")
+            words = f"{type(error).__name__}: {error}"
+            if self._failing.get(duty) is not type(error):  # one message for an outage, not one a minute
+                log.exception("%s at %s failed", duty, now)
+                self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
+            self._failing[duty] = type(error)
+        else:
+            if self._failing.pop(duty, None) is not None:
+                self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} works again")
 
     def _training_due(self, now: datetime) -> None:
         if self._training is not None:
@@ -125,8 +134,18 @@ class MarketScheduler:
                 self._say(f"training of {session.day} was missed: {words}")
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return
-        self._begun.add(("train", session.day))
-        self._finish_training(session.day, self._train(now))
+        self.begin_training(now)
+
+    def begin_training(self, now: datetime) -> None:
+        """Start a training now, whatever the hour: there is no model to trade with."""
+        day = last_closed(now).day
+        with self._once("train", day):
+            self._finish_training(day, self._train(now))
+
+    def finish_training(self) -> None:
+        """Wait for a training that is under way."""
+        while self._training is not None:
+            self._finish_training(*self._training)
 
     def _finish_training(self, day: date, training: Training) -> None:
         self._training = None  # first, so that an outcome that raises is not asked for every minute from now on
@@ -143,9 +162,19 @@ class MarketScheduler:
         if session is None or self._was_begun("rebalance", session.day):
             return
         if at_new_york(session.day, self._settings.REBALANCE_TIME) <= now < session.open:
-            self._begun.add(("rebalance", session.day))
-            self._trader.rebalance(now)
+            with self._once("rebalance", session.day):
+                self._trader.rebalance(now)
             self._trader.record_duty("rebalance", str(session.day), "done", "")
+
+    @contextmanager
+    def _once(self, duty: str, day: date) -> Iterator[None]:
+        """A duty that fails is not begun again, unless nothing but the way to Alpaca failed it."""
+        self._begun.add((duty, day))
+        try:
+            yield
+        except Unreachable:
+            self._begun.discard((duty, day))
+            raise
 
     def _was_begun(self, duty: str, day: date) -> bool:
         return (duty, day) in self._begun or (duty, str(day)) in self._trader.books.duties

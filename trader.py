@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from alpaca_wire import Refused, Unreachable
 from config import Settings, load_settings
 from desk.books import Books, secure_view
 from desk.brokers import Broker
@@ -20,6 +21,7 @@ from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
 from learning.labels import ENTRY_PATIENCE_MINUTES
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
+from market.alpaca_feed import FeedUnavailable
 from market.bars import Bar
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
@@ -28,7 +30,7 @@ from spoken import SessionTally, told
 
 log = logging.getLogger(__name__)
 
-MINUTE = timedelta(minutes=1)
+RECONCILE_MINUTES = 5
 
 
 class Predictor(Protocol):
@@ -78,6 +80,8 @@ class LiveTrader:
         self._unfinished = False  # whether the last minute broke off
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
+        self._feed_problem: str | None = None
+        self._hindrance: str | None = None
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -92,6 +96,7 @@ class LiveTrader:
     def start(self, now: datetime) -> None:
         """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
         secure_view(self._view_path, self.books, new_york(now).strftime("%Y%m%d_%H%M%S"))
+        self._broker.resume(self.books.tag, self.books.trades.values())
         if self.books.first_cash is None:
             self._record("account", cash=self._broker.account().equity)
         self.reconcile(now)
@@ -123,33 +128,51 @@ class LiveTrader:
     def minute(self, now: datetime) -> None:
         """One minute of a session, from its open to its close inclusive: settle, exit, predict, buy, write down."""
         minute, session = epoch_minute(now), last_opened(now)
-        symbols = sorted({*(self.settings.SYMBOLS or self._feed.symbols(now)), *self.books.live_trades()})
         if self._unfinished:
             self.reconcile(now)  # the minute before broke off: the broker may know more than the books
         self._unfinished = True
         since = self._seen_minute + 1
-        bars = self._feed.new_bars(symbols, self._seen_minute, now)
+        symbols, bars, problem = self._market(now)
         for execution in self._broker.settle(minute, bars):
             self._book(execution)
-        if now < session.close:
-            self._exit(now, minute)
+        if minute % RECONCILE_MINUTES == 0:
+            self.reconcile(now)
+        sent = now < session.close and self._exit(now, minute)
         if self._tally.session != session:
             self._tally = SessionTally(session)
         model = self._model(now)
-        if model is not None:
+        if model is not None and problem is None:
             predictions = self._predict(now, symbols, bars, since, model)
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
-                self._enter(now, minute, session, predictions, model)
+                sent |= self._enter(now, minute, session, predictions, model)
+        if sent:  # what was filled at once is booked now, and its levels are set
+            for execution in self._broker.settle(minute, ()):
+                self._book(execution)
         self._end_minute(now, minute, session, model)
-        self._seen_minute, self._unfinished = minute - 1, False
+        self._seen_minute, self._unfinished = (minute - 1 if problem is None else self._seen_minute), False
 
-    def _exit(self, now: datetime, minute: int) -> None:
-        """Sell what has had its time, what the rebalance planned, and what has passed a level that did not fire."""
+    def _market(self, now: datetime) -> tuple[list[str], list[Bar], str | None]:
+        """The symbols to watch and their new bars; while the source fails none, and why: exits need no bars."""
+        held = self.books.live_trades()
+        try:
+            symbols = sorted({*(self.settings.SYMBOLS or self._feed.symbols(now)), *held})
+            bars, problem = self._feed.new_bars(symbols, self._seen_minute, now), None
+        except (FeedUnavailable, Refused, Unreachable) as error:
+            symbols, bars, problem = sorted(held), [], str(error)
+        if problem is not None and self._feed_problem is None:
+            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  no bars, nothing is bought: {problem}")
+        elif problem is None and self._feed_problem is not None:
+            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  bars are back")
+        self._feed_problem = problem
+        return symbols, bars, problem
+
+    def _exit(self, now: datetime, minute: int) -> bool:
+        """Sell what has had its time, what the rebalance planned, and what a level should have sold or cannot."""
         trades = self.books.live_trades()
         if not trades:
-            return
-        elapsed = market_ordinal(now)
+            return False
+        sent, elapsed = False, market_ordinal(now)
         selling = {order.symbol for order in self._broker.working_orders() if order.side == "SELL"}
         for symbol, position in self._broker.positions().items():
             trade = trades.get(symbol)
@@ -159,11 +182,13 @@ class LiveTrader:
             reason = must_exit(held, self._limits) or self.books.exit_plan.get(symbol) or beyond_levels(position)
             if reason is not None:
                 order = Order(
-                    f"{trade.id}-{reason}", symbol, "SELL", position.qty, position.last_price, minute, reason=reason
+                    self.books.exit_id(trade), symbol, "SELL", position.qty, position.last_price, minute, reason=reason
                 )
                 self._record("exit", order_id=order.id, symbol=symbol, qty=order.qty, reason=reason, minute=minute)
                 self._journal.sync(order=True)
                 self._broker.submit(order)
+                sent = True
+        return sent
 
     def _model(self, now: datetime) -> PublishedModel | None:
         """The model in use, announced when it is another; None, said once, where none may serve."""
@@ -194,12 +219,17 @@ class LiveTrader:
 
     def _enter(
         self, now: datetime, minute: int, session: Session, predictions: Sequence[Prediction], model: PublishedModel
-    ) -> None:
+    ) -> bool:
         """Buy what reaches the threshold, most confident first; a signal is written when it appears or is bought."""
-        threshold = self.settings.MIN_CONFIDENCE
+        threshold, sent = self.settings.MIN_CONFIDENCE, False
         reached = [p for p in predictions if p.confidence >= threshold]
+        hindrance = self._broker.hindrance(session.close) if reached and self._entries else None
+        if hindrance is not None and hindrance != self._hindrance:
+            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought: {hindrance}")
+        self._hindrance = hindrance
         for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
-            reason = self._try_to_buy(prediction, minute, session, model)
+            reason = hindrance or self._try_to_buy(prediction, minute, session, model)
+            sent |= reason is None
             if prediction.symbol not in self._above or reason is None:
                 self._record(
                     "signal",
@@ -212,6 +242,7 @@ class LiveTrader:
                 )
         seen = {p.symbol for p in predictions}
         self._above = {p.symbol for p in reached} | (self._above - seen)
+        return sent
 
     def _try_to_buy(self, prediction: Prediction, minute: int, session: Session, model: PublishedModel) -> str | None:
         """Submit an entry; None, or why there is none."""
@@ -226,7 +257,7 @@ class LiveTrader:
         if size.shares < 1:
             return f"no share affordable: {size.bound}"
         order = Order(
-            id=f"{session.day:%Y%m%d}-{prediction.symbol}-{new_york(moment(minute)):%H%M}",
+            id=self.books.entry_id(session.day, prediction.symbol),
             symbol=prediction.symbol,
             side="BUY",
             qty=size.shares,

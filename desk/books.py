@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from durable import move_aside, replace_file, to_json
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+WITHDRAWN = "never reached the broker"  # an intent that may be tried again, under the same order id
 
 
 class BooksDisagree(RuntimeError):
@@ -40,6 +43,9 @@ class Books:
         self.above: list[str] = []  # symbols whose confidence stood at the threshold in the last minute
         self.last_minute = 0
         self.changed = False
+        self.tag = "0"  # sets the order ids of these books apart from those of others on the same account
+        self._entries: dict[str, int] = {}  # stem of an order id -> newest attempt
+        self._exit_reasons: dict[str, str] = {}  # order id of a sale -> why it was ordered
         self._live: dict[str, Trade] = {}  # symbol -> its PENDING or OPEN trade
         self._heard: set[str] = set()
         for event in events:
@@ -54,6 +60,20 @@ class Books:
         """PENDING and OPEN trades by symbol."""
         return dict(self._live)
 
+    def entry_id(self, session_day: date, symbol: str) -> str:
+        """The order id of the next entry: books, session, symbol, intent and attempt.
+
+        An intent that never reached the broker is tried again under its own id, so that it can never be two orders.
+        """
+        stem = f"{self.tag}-{session_day:%Y%m%d}-{symbol}-buy"
+        attempt = self._entries.get(stem, 0)
+        newest = self.trades.get(f"{stem}-{attempt}")
+        return f"{stem}-{attempt if newest is not None and newest.exit_reason == WITHDRAWN else attempt + 1}"
+
+    def exit_id(self, trade: Trade) -> str:
+        """The order id of the sale of a trade: the same until the broker says that it came to nothing."""
+        return f"{trade.id}-sell-{trade.exits_refused + 1}"
+
     def apply(self, event: Event) -> None:
         """Take in one journal event; kinds that say nothing about money are passed over."""
         handler = getattr(self, f"_on_{event['kind']}", None)
@@ -63,6 +83,9 @@ class Books:
     def heard(self, execution: Execution) -> bool:
         """Whether an execution is in the books already."""
         return execution.id in self._heard
+
+    def _on_journal(self, event: Event) -> None:
+        self.tag = re.sub(r"\D", "", event.get("started", ""))[2:] or "0"
 
     def _on_signal(self, event: Event) -> None:
         self.signals.append({name: event[name] for name in _SIGNAL_FIELDS})
@@ -86,7 +109,13 @@ class Books:
             entry_minute=event["minute"],
         )
         self.trades[trade.id] = self._live[trade.symbol] = trade
+        stem, _, attempt = trade.id.rpartition("-")
+        if attempt.isdecimal():
+            self._entries[stem] = int(attempt)
         self.changed = True
+
+    def _on_exit(self, event: Event) -> None:
+        self._exit_reasons[event["order_id"]] = event["reason"]
 
     def _on_execution(self, event: Event) -> None:
         execution = Execution(**event["execution"])
@@ -104,14 +133,15 @@ class Books:
             )
         elif execution.side == "BUY":
             self._entry(trade, execution)
-        elif execution.kind == "fill":
+        else:
             self._exit(trade, execution)
 
     def _trade_of(self, execution: Execution) -> Trade | None:
         """The trade an execution speaks of. After a lost line an older trade than the newest may still be open."""
-        if execution.side == "BUY":
-            trade = self.trades.get(execution.order_id)
-            return trade if trade is not None and trade.status == "PENDING" else None
+        if execution.side == "BUY" or execution.trade_id is not None:
+            trade = self.trades.get(execution.trade_id or execution.order_id)
+            known = trade is not None and (trade.status in ("PENDING", "OPEN") or trade.exit_reason == WITHDRAWN)
+            return trade if known else None
         live = self._live.get(execution.symbol)
         if live is not None and live.entry_minute <= execution.minute:
             return live
@@ -119,19 +149,44 @@ class Books:
         return next((t for t in earlier if t.entry_minute <= execution.minute), None)
 
     def _entry(self, trade: Trade, execution: Execution) -> None:
-        if execution.kind == "fill":
-            trade.status, trade.qty, trade.price = "OPEN", execution.qty, execution.price
-            trade.entry_minute, trade.entry_time = execution.minute, self._local_time(execution.minute)
-            trade.stop_loss = execution.stop_level or trade.stop_loss
-            trade.take_profit = execution.target_level or trade.take_profit
-        else:
-            trade.status = "REJECTED" if execution.kind == "rejected" else "CANCELLED"
-            trade.exit_reason = execution.reason
-            self._ended(trade)
+        if execution.kind == "levels":
+            self._levels(trade, execution)
+        elif execution.kind != "fill":
+            trade.entering = False
+            if trade.qty == 0:
+                trade.status = "REJECTED" if execution.kind == "rejected" else "CANCELLED"
+                trade.exit_reason = execution.reason
+                self._ended(trade)
+            else:
+                self._close_if_sold(trade, execution)
+        elif execution.qty > trade.qty:
+            if trade.status != "OPEN":  # PENDING, or withdrawn: the broker had it after all
+                trade.status, trade.exit_reason = "OPEN", None
+                trade.entry_minute, trade.entry_time = execution.minute, self._local_time(execution.minute)
+                self._live[trade.symbol] = trade
+            trade.qty, trade.price = execution.qty, execution.price
+            trade.entering = trade.qty < trade.qty_ordered
+            self._levels(trade, execution)
+
+    def _levels(self, trade: Trade, execution: Execution) -> None:
+        trade.stop_loss = execution.stop_level or trade.stop_loss
+        trade.take_profit = execution.target_level or trade.take_profit
 
     def _exit(self, trade: Trade, execution: Execution) -> None:
-        trade.status, trade.exit_reason = "CLOSED", execution.reason
-        trade.exit_price, trade.exit_time = execution.price, self._local_time(execution.minute)
+        if execution.kind == "fill":
+            trade.exits[execution.order_id] = execution.qty, execution.price
+            self._close_if_sold(trade, execution)
+        else:
+            trade.exits_refused += 1
+
+    def _close_if_sold(self, trade: Trade, execution: Execution) -> None:
+        if trade.held > 0 or trade.entering or not trade.exits:
+            return
+        proceeds = sum(qty * price for qty, price in trade.exits.values())
+        trade.status = "CLOSED"
+        trade.exit_reason = self._exit_reasons.get(execution.order_id, execution.reason)
+        trade.exit_price = proceeds / sum(qty for qty, _ in trade.exits.values())
+        trade.exit_time = self._local_time(execution.minute)
         trade.pnl_amount = round((trade.exit_price - trade.price) * trade.qty - trade.fees, 4)
         trade.pnl_pct = trade.pnl_amount / (trade.price * trade.qty)
         self._ended(trade)
@@ -174,7 +229,8 @@ def _one_record_a_line(view: dict[str, Any]) -> str:
 
 
 _SIGNAL_FIELDS = ("symbol", "price", "confidence", "timestamp", "taken", "reason")
-_TRADE_FIELDS = [name for name in Trade.__dataclass_fields__ if name != "entry_minute"]
+_INNER_FIELDS = {"entry_minute", "entering", "exits", "exits_refused"}
+_TRADE_FIELDS = [name for name in Trade.__dataclass_fields__ if name not in _INNER_FIELDS]
 
 
 def secure_view(path: Path, books: Books, stamp: str) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
-from desk.orders import Account, Execution, Order, Position, PriceBar
+from desk.orders import Account, Execution, Order, Position, PriceBar, Trade
 
 
 class Broker(Protocol):
     """Executes market orders with a stop and a target; its word is the truth about fills, cash and positions."""
 
-    @property
-    def name(self) -> str: ...
+    def resume(self, tag: str, trades: Iterable[Trade]) -> None:
+        """Take up the trades of the books again after a start; `tag` begins the ids of all their orders."""
+
+    def hindrance(self, close: datetime) -> str | None:
+        """Why no entry may be made now, in a session that ends at `close`; None: go on."""
 
     def account(self) -> Account:
         """Cash, equity and buying power now, USD."""
@@ -24,13 +28,17 @@ class Broker(Protocol):
         """Orders accepted and neither filled nor withdrawn."""
 
     def submit(self, order: Order) -> None:
-        """Hand over an order. The same id twice is one order. What becomes of it is told by `settle`."""
+        """Hand over an order. The same id twice is one order. What becomes of it is told by `settle`; a sale of which
+        nothing is known to have come is no longer a working order, and may be handed over again."""
 
     def settle(self, now_minute: int, bars: Iterable[PriceBar]) -> list[Execution]:
         """What happened up to `now_minute`, oldest first. `bars`, sorted by minute, are those since the last call."""
 
     def recent_executions(self) -> list[Execution]:
-        """Executions of the last sessions again, oldest first, for books that may have missed some."""
+        """Executions of the last sessions again, oldest first, for books that may have missed some.
+
+        Raises BooksDisagree where the broker's own records contradict each other.
+        """
 
     def save(self) -> None:
         """Make the broker's own memory durable, if it keeps one on this machine."""

@@ -36,8 +36,8 @@ class NewerJournal(ValueError):
 class Journal:
     """The books' one writer.
 
-    Args: `path` of the journal; `stamp` (such as "20260302_200000") names files that are moved aside. With
-    `sync_each_order` False (replay) `sync(order=True)` leaves the disk alone, and only `sync()` reaches it.
+    Args: `path` of the journal; `stamp` (such as "20260302_200000") names files that are moved aside, and new books.
+    With `sync_each_order` False (replay) `sync(order=True)` leaves the disk alone, and only `sync()` reaches it.
     Opening takes the lock and mends what a crash left: a torn last line is cut off, a file with unreadable lines is
     moved aside and rewritten from its readable ones; both are kept beside it and said in the log.
     """
@@ -55,7 +55,7 @@ class Journal:
         self._file = path.open("ab", buffering=0)
         self._size = self._file.tell()  # all before it is whole and synced
         if not self.events:
-            self.append("journal", schema=SCHEMA)
+            self.append("journal", schema=SCHEMA, started=stamp)
             self.sync()
             sync_folder(path.parent)
 

@@ -1,18 +1,19 @@
 """The nouns of the desk: Order, Execution, Position, Account, Trade. Values only.
 
-    Trade:  PENDING --fill--> OPEN --exit fill--> CLOSED
+    Trade:  PENDING --first fill--> OPEN --all sold--> CLOSED
                |--refused--> REJECTED
-               '--expired or withdrawn--> CANCELLED
+               '--expired or withdrawn unfilled--> CANCELLED
 
 Prices are USD per share, quantities whole shares, `minute` counts minutes since 1970-01-01 UTC.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Side = Literal["BUY", "SELL"]
+Kind = Literal["fill", "cancelled", "rejected", "levels"]
 Status = Literal["PENDING", "OPEN", "CLOSED", "REJECTED", "CANCELLED"]
 
 
@@ -55,14 +56,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Execution:
-    """What a broker says happened to an order. `id` is unique, so that hearing it twice changes nothing.
+    """What a broker says of an order. `id` is unique, so that hearing it twice changes nothing.
 
-    For fills `price` is the price paid or got; on entries `stop_level` and `target_level` are those that now stand at
-    the broker. `reason`: entry, stop, target, time, rebalance, or why it was cancelled or rejected.
+    A fill states the whole order so far: `qty` shares at `price` on average, so that a statement missed between two
+    others is no loss. `stop_level` and `target_level` are those that now stand at the broker ("levels" says only
+    them). `reason`: entry, stop, target, time, rebalance, by hand, or why it was cancelled or rejected. `trade_id`
+    names the trade that an exit belongs to, where the broker knows it.
     """
 
     id: str
-    kind: Literal["fill", "cancelled", "rejected"]
+    kind: Kind
     order_id: str
     symbol: str
     side: Side
@@ -72,11 +75,15 @@ class Execution:
     reason: str
     stop_level: float | None = None
     target_level: float | None = None
+    trade_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Position:
-    """Shares held, with the levels that stand at the broker. `last_price` is the newest the broker knows."""
+    """Shares held, with the levels that stand at the broker. `last_price` is the newest the broker knows.
+
+    `protected` is False where the broker refused to take a stop.
+    """
 
     symbol: str
     qty: int
@@ -85,6 +92,7 @@ class Position:
     stop_level: float
     target_level: float
     last_price: float
+    protected: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,11 @@ class Account:
 
 @dataclass
 class Trade:
-    """One entry and its exit, as documented for models/trade_history.json. Times are ISO 8601, New York."""
+    """One entry and its exit, as documented for models/trade_history.json. Times are ISO 8601, New York.
+
+    `exits` are the orders that sold, each with shares and average price; `exits_refused` counts sales that came to
+    nothing; `entering` is True while the entry may still buy.
+    """
 
     id: str
     symbol: str
@@ -120,3 +132,11 @@ class Trade:
     pnl_amount: float | None = None
     exit_reason: str | None = None
     fees: float = 0.0
+    entering: bool = True
+    exits: dict[str, tuple[int, float]] = field(default_factory=dict)
+    exits_refused: int = 0
+
+    @property
+    def held(self) -> int:
+        """Shares bought and not sold."""
+        return self.qty - sum(qty for qty, _ in self.exits.values())

@@ -11,10 +11,11 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from desk.orders import Account, Execution, Order, Position, PriceBar
+from desk.orders import Account, Execution, Order, Position, PriceBar, Trade
 from durable import replace_file, to_json
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,6 @@ class PaperBroker:
     order and fill (live), else only when `save` is called (replay).
     """
 
-    name = "paper"
-
     def __init__(
         self, path: Path | None, cash: float, round_trip_cost: float, *, save_each_change: bool = True
     ) -> None:
@@ -46,6 +45,13 @@ class PaperBroker:
         self._settled_minute = 0
         if path is not None and path.exists():
             self._load(path)
+
+    def resume(self, tag: str, trades: Iterable[Trade]) -> None:
+        """Nothing to do: this account's own file holds its orders and positions."""
+
+    def hindrance(self, close: datetime) -> str | None:
+        """Nothing hinders this account."""
+        return None
 
     def account(self) -> Account:
         held = sum(p.qty * p.last_price for p in self._positions.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from desk.books import Books, BooksDisagree
+from desk.books import WITHDRAWN, Books, BooksDisagree
 from desk.brokers import Broker
 from desk.orders import Execution
 
@@ -30,7 +30,7 @@ def missed_executions(books: Books, broker: Broker, minute: int) -> Iterator[Exe
     positions = broker.positions()
     for trade in books.live_trades().values():
         if trade.status == "PENDING" and trade.id not in working:
-            name, reason = f"{trade.id}/withdrawn", "never reached the broker"
+            name, reason = f"{trade.id}/withdrawn/{minute}", WITHDRAWN
             yield Execution(name, "cancelled", trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, minute, reason)
         elif trade.status == "OPEN" and trade.symbol not in positions:
             raise BooksDisagree(

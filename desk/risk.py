@@ -61,9 +61,10 @@ def must_exit(held_minutes: int, limits: Limits) -> str | None:
 
 
 def beyond_levels(position: Position) -> str | None:
-    """Return "stop" or "target" when the newest price has passed a level at which the position should have closed."""
+    """Return "stop" or "target" when the newest price has passed a level at which the position should have closed,
+    and "unprotected" where the broker takes no stop."""
     if position.last_price <= position.stop_level:
         return "stop"
     if position.last_price >= position.target_level:
         return "target"
-    return None
+    return None if position.protected else "unprotected"

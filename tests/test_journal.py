@@ -62,7 +62,7 @@ def test_every_line_carries_the_checksum_of_its_content_and_numbers_count_up_by_
         assert checksum == b'%08x"}\n' % zlib.crc32(body + b"}")
         events.append(json.loads(body + b"}"))
     assert [event["n"] for event in events] == [0, 1, 2, 3, 4]
-    assert events[0] == {"n": 0, "kind": "journal", "schema": 1}
+    assert events[0] == {"n": 0, "kind": "journal", "schema": 1, "started": "20260302_200000"}
     assert events == read_events(path)
 
 

@@ -374,7 +374,7 @@ def test_the_journal_holds_the_intent_before_the_order_leaves(tmp_path: Path) ->
 
         d.broker.submit = watching  # type: ignore[method-assign]
         d.run(*DAYS[:2])
-    assert seen == [["20261124-AAA-1000"], ["20261124-AAA-1000", "20261124-AAA-1000-time"]]
+    assert seen == [["0-20261124-AAA-buy-1"], ["0-20261124-AAA-buy-1", "0-20261124-AAA-buy-1-sell-1"]]
 
 
 def test_a_summary_needs_nothing_but_the_books(tmp_path: Path) -> None:
@@ -433,5 +433,5 @@ def test_a_journal_that_was_lost_while_the_account_was_not_is_refused(tmp_path: 
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
         d.run(*DAYS[:2])
     (tmp_path / "models" / "journal.jsonl").unlink()
-    with pytest.raises(BooksDisagree, match="20261124-AAA-1000"), desk(tmp_path, market(), {}, start=DAYS[2].open):
+    with pytest.raises(BooksDisagree, match="0-20261124-AAA-buy-1"), desk(tmp_path, market(), {}, start=DAYS[2].open):
         pass

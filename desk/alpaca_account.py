@@ -1,0 +1,115 @@
+"""What Alpaca says of one paper account, as values: orders, shares, money, and whether entries may be made at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from alpaca.trading.enums import QueryOrderStatus
+from alpaca.trading.requests import GetOrderByIdRequest, GetOrdersRequest
+
+from alpaca_wire import Refused, Unreachable
+from desk.alpaca_orders import Placed, placed
+from desk.orders import Account
+
+ORDERS_PAGE = 500  # the most that Alpaca lists at once
+MAX_SKEW_SECONDS = 30.0
+CASH_SHARE = 0.95  # Alpaca reckons a market buy at a price above the last
+_FLAGS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
+
+
+class AlpacaAccount:
+    """Reads through alpaca-py's TradingClient with `raw_data=True`.
+
+    All methods raise Unreachable where there is no answer that can be used.
+    """
+
+    def __init__(self, trading: Any) -> None:
+        self._trading = trading
+
+    def orders(self, after: datetime, symbols: list[str] | None = None) -> list[Placed]:
+        """All orders submitted after a time, ended ones too, with their legs, newest first."""
+        rows: list[Placed] = []
+        until = None
+        while True:
+            wanted = GetOrdersRequest(
+                status=QueryOrderStatus.ALL, limit=ORDERS_PAGE, after=after, until=until, nested=True, symbols=symbols
+            )
+            page = [placed(raw) for raw in self._trading.get_orders(wanted)]
+            rows += page
+            if len(page) < ORDERS_PAGE or page[-1].submitted == until:
+                return rows
+            until = page[-1].submitted
+
+    def order(self, order_id: str) -> Placed:
+        """One order with its legs."""
+        return placed(self._trading.get_order_by_id(order_id, GetOrderByIdRequest(nested=True)))
+
+    def find(self, client_id: str) -> Placed | None:
+        """An order with its legs by its client id, or None if Alpaca itself says that there is none."""
+        try:
+            return self.order(placed(self._trading.get_order_by_client_id(client_id)).id)
+        except Refused as error:
+            if error.not_found:
+                return None
+            raise
+
+    def shares(self) -> dict[str, tuple[int, float]]:
+        """Whole shares and newest price of everything in the account; short positions are negative."""
+        rows = self._trading.get_all_positions()
+        return {str(raw["symbol"]): (int(amount(raw, "qty")), amount(raw, "current_price")) for raw in rows}
+
+    def free_shares(self, symbol: str) -> int:
+        """Shares that no open order holds."""
+        try:
+            return int(amount(self._trading.get_open_position(symbol), "qty_available"))
+        except Refused as error:
+            if error.not_found:
+                return 0
+            raise
+
+    def money(self) -> Account:
+        """Cash, equity, and what entries may spend: cash, never margin, with a reserve."""
+        raw = self._trading.get_account()
+        limits = [amount(raw, name) for name in ("cash", "buying_power", "non_marginable_buying_power") if name in raw]
+        return Account(amount(raw, "cash"), amount(raw, "equity"), max(CASH_SHARE * min(limits), 0.0))
+
+    def hindrance(self, here: datetime, close: datetime) -> str | None:
+        """Why no entry may be made now, or None; `here` is this machine's time, `close` the end of the session."""
+        account = self._trading.get_account()
+        if account.get("status") != "ACTIVE":
+            return f"Alpaca says that the account's status is {account.get('status')}"
+        for flag in _FLAGS:
+            if account.get(flag) is not False:  # what is not said counts as blocked
+                return f"Alpaca says {flag}: {account.get(flag)}"
+        clock = self.clock()
+        if abs(skew := (clock["timestamp"] - here).total_seconds()) > MAX_SKEW_SECONDS:
+            return f"this machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} Alpaca's; set it"
+        if clock["is_open"] is not True:
+            return "Alpaca says that the market is closed"
+        if abs((clock["next_close"] - close).total_seconds()) > 60:
+            ours = close.astimezone(clock["next_close"].tzinfo)
+            return f"Alpaca closes at {clock['next_close']:%H:%M}, the exchange calendar here says {ours:%H:%M}"
+        return None
+
+    def clock(self) -> dict[str, Any]:
+        """Alpaca's clock: `timestamp`, `next_open`, `next_close` as datetimes, `is_open`."""
+        raw = self._trading.get_clock()
+        try:
+            times = {name: datetime.fromisoformat(raw[name]) for name in ("timestamp", "next_open", "next_close")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"Alpaca's clock cannot be read ({type(error).__name__})") from error
+        return {**times, "is_open": raw.get("is_open")}
+
+
+def amount(raw: Mapping[str, Any], name: str) -> float:
+    """A number that Alpaca sends as text. Unreachable if it is missing or not finite: the answer is of no use."""
+    try:
+        value = float(raw[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreachable(f"Alpaca's answer has no usable {name} ({raw.get(name)!r})") from error
+    if not math.isfinite(value):
+        raise Unreachable(f"Alpaca's answer has no usable {name} ({value})")
+    return value

@@ -1,0 +1,117 @@
+"""Trading now: the wall clock, Alpaca's bars, and Alpaca's paper account or the local one as broker."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rich.console import Console
+
+from alpaca_wire import Unreachable
+from config import Settings
+from desk.alpaca_broker import AlpacaBroker
+from desk.brokers import Broker
+from desk.journal import Journal
+from desk.paper_broker import PaperBroker
+from learning.model_store import NoModel
+from market.clock import WallClock, utc_now, wait
+from market.hours import new_york
+from market_scheduler import MarketScheduler
+from ml_predictor import MLPredictor
+from nightly import nightly_training
+from sources import open_alpaca, open_wire, stamp_of
+from trader import LiveTrader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where a live run takes its time from; a test hands in its own."""
+
+    minutes: Iterable[datetime] = field(default_factory=WallClock)
+    now: Callable[[], datetime] = utc_now
+    wait: Callable[[float], object] = wait
+    monotonic: Callable[[], float] = time.monotonic
+
+
+def run_live(
+    settings: Settings,
+    console: Console,
+    *,
+    broker: str = "alpaca",
+    entries: bool = True,
+    once: bool = False,
+    timing: Timing | None = None,
+) -> MarketScheduler:
+    """Trade until interrupted, or one minute with `once`; what happened is in the books and in the result.
+
+    `broker` is "alpaca" or "paper". Raises NoModel if there is none, none can be trained, and nothing is held.
+    """
+    timing = timing or Timing()
+    wire = open_wire(settings, timing.wait, timing.monotonic)
+    feed = open_alpaca(settings, wire)
+
+    def say(words: str) -> None:
+        log.info("%s", words)
+        console.print(words, soft_wrap=not console.is_terminal)
+
+    with Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(timing.now())) as journal:
+        executing: Broker = (
+            AlpacaBroker(wire, timing.now, settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT)
+            if broker == "alpaca"
+            else PaperBroker(
+                settings.MODELS_DIR / "paper_account.json", settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT
+            )
+        )
+        predictor = MLPredictor(settings, feed)
+        trader = LiveTrader(
+            settings, feed=feed, broker=executing, journal=journal, predictor=predictor, entries=entries, say=say
+        )
+        scheduler = MarketScheduler(settings, trader, nightly_training(settings, feed, wait=False), say)
+        minutes = iter(timing.minutes)
+        try:
+            first = _start(trader, minutes, say)
+            if (missing := _no_model(predictor, first)) is not None:
+                say(f"{missing}. A first one is trained now")
+                scheduler.begin_training(first)
+                if not trader.books.live_trades():
+                    scheduler.finish_training()
+                    predictor.model(first)
+                first = next(minutes)
+            scheduler.tick(first)
+            if not once:
+                scheduler.run(minutes)
+            scheduler.finish_training()
+        finally:
+            trader.flush()
+    return scheduler
+
+
+def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str], None]) -> datetime:
+    """Start with the first minute in which Alpaca answers; returns it."""
+    waiting = False
+    for now in minutes:
+        try:
+            trader.start(now)
+        except Unreachable as error:
+            if not waiting:
+                say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")
+            waiting = True
+            continue
+        held = len(trader.books.live_trades())
+        say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree; {held} positions and working entries are ours")
+        return now
+    raise AssertionError("a clock of minutes does not end before the start")
+
+
+def _no_model(predictor: MLPredictor, now: datetime) -> str | None:
+    """Why no model may serve, or None."""
+    try:
+        predictor.model(now)
+    except NoModel as error:
+        return str(error)
+    return None
