@@ -1,0 +1,449 @@
+"""The Alpaca broker over real HTTP: whatever the service does, one order an intent, every share under a stop."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from alpaca.trading.requests import MarketOrderRequest
+from alpaca_desk import CLOSE, START, Desk, desk, running, standin
+from standin import StandIn
+
+from alpaca_wire import AlpacaWire, KeysRefused, Unreachable
+from desk.books import WITHDRAWN, BooksDisagree
+
+__all__ = ["desk", "running", "standin"]  # fixtures
+
+
+def person(s: StandIn) -> Any:
+    """A person with the same account."""
+    return AlpacaWire(s.KEY, s.SECRET, s.api, s.api, wait=s.advance).trading
+
+
+def cancel_legs(desk: Desk, trade_id: str) -> None:
+    parent = person(desk.standin).get_order_by_client_id(trade_id)["id"]
+    leg = next(o for o in desk.standin.orders(parent_id=parent) if o["status"] in ("new", "held"))
+    person(desk.standin).cancel_order_by_id(leg["id"])
+
+
+# --- the plain course ------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_leaves_as_a_bracket_good_till_cancelled_and_its_levels_hang_on_the_fill(desk: Desk) -> None:
+    trade = desk.buy(price=177.0)  # the price has moved on to 179.69 by the time of the fill
+    assert (trade.status, trade.qty, trade.price) == ("OPEN", 5, 179.69)
+    assert (trade.stop_loss, trade.take_profit) == (176.09, 186.88)
+    living = [o for o in desk.standin.orders() if o["status"] in ("new", "held")]
+    assert {o["stop_price"] or o["limit_price"] for o in living} == {"176.09", "186.88"}
+    assert {o["time_in_force"] for o in living} == {"gtc"}
+    desk.check()
+
+
+def test_levels_off_by_no_more_than_a_tick_are_left_where_they_are(desk: Desk) -> None:
+    desk.buy(price=179.68)
+    assert desk.standin.requests(method="PATCH") == []
+
+
+def test_levels_are_replaced_once_also_over_a_restart(desk: Desk) -> None:
+    desk.buy(price=177.0)
+    desk.start()
+    desk.reconcile()
+    for _ in range(3):
+        desk.next_minute()
+    assert len(desk.standin.requests(method="PATCH")) == 2
+    desk.check()
+
+
+def test_a_leg_that_may_not_be_replaced_while_held_stays_and_the_books_say_where(desk: Desk) -> None:
+    desk.standin.settings(variants={"leg_replace_allowed_while_held": False})
+    trade = desk.buy(price=177.0)
+    assert trade.stop_loss == 173.46
+    desk.check()
+
+
+def test_a_sale_cancels_the_legs_waits_for_the_shares_and_is_booked_with_its_reason(desk: Desk) -> None:
+    desk.standin.settings(cancel_lag_seconds=7)
+    trade = desk.buy()
+    desk.next_minute()
+    desk.sell(trade)
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "time")
+    assert desk.standin.requests("/v2/orders", "POST")[-1]["status"] == 200
+    assert [r["status"] for r in desk.standin.requests("/v2/orders", "POST")] == [200, 200]  # never a refused sale
+    desk.check()
+
+
+def test_a_stop_that_fires_closes_the_trade_at_the_broker_s_price(standin: StandIn) -> None:
+    desk = Desk(standin, stop_loss=0.002)
+    trade = desk.buy("COIN", price=180.5, qty=3)  # which falls from 180.52 to 179.31 within five minutes
+    for _ in range(7):
+        desk.next_minute()
+    assert (trade.status, trade.exit_reason, trade.exit_price) == ("CLOSED", "stop", 180.15)
+    desk.check()
+
+
+# --- what is unsure is looked up -------------------------------------------------------------------------------------
+
+LOST_ANSWERS: list[tuple[str, dict[str, Any]]] = [
+    ("error_after", {"status": 504}),
+    ("error_after", {"status": 500}),
+    ("hang", {}),
+    ("reset_before", {}),
+    ("reset_after", {}),
+    ("html_200", {"booked": True}),
+    ("html_200", {"booked": False}),
+    ("empty_200", {"booked": True}),
+    ("truncated_json", {}),
+    ("drop_fields", {"names": ["id"]}),
+    ("set_fields", {"fields": {"filled_qty": "many"}}),
+]
+
+
+@pytest.mark.parametrize(("fault", "parameters"), LOST_ANSWERS)
+def test_an_entry_whose_answer_is_lost_is_one_order_or_none(desk: Desk, fault: str, parameters: dict[str, Any]) -> None:
+    desk.standin.fault(fault, method="POST", path="/v2/orders", **parameters)
+    trade = desk.buy()
+    for _ in range(4):
+        desk.next_minute()
+    booked = desk.standin.orders(client_order_id=trade.id)
+    assert len(booked) <= 1
+    assert (trade.status, trade.exit_reason) == (("OPEN", None) if booked else ("CANCELLED", WITHDRAWN))
+    assert len(desk.standin.requests("/v2/orders", "POST")) == 1  # nothing was sent twice
+    desk.check()
+
+
+@pytest.mark.parametrize(("fault", "parameters"), LOST_ANSWERS)
+def test_a_sale_whose_answer_is_lost_sells_once(desk: Desk, fault: str, parameters: dict[str, Any]) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.fault(fault, method="POST", path="/v2/orders", **parameters)
+    desk.sell(trade)
+    desk.next_minute()
+    if trade.status == "OPEN":  # it never arrived: its stop is back, and the trader sells again under the same id
+        desk.check()
+        desk.sell(trade)
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "time")
+    sales = [o for o in desk.standin.orders(side="sell", symbol="NVDA") if "-sell-" in o["client_order_id"]]
+    assert len(sales) == 1
+    desk.check()
+
+
+@pytest.mark.parametrize(("fault", "parameters"), LOST_ANSWERS)
+def test_a_lost_answer_and_a_killed_process_are_still_one_order(
+    desk: Desk, fault: str, parameters: dict[str, Any]
+) -> None:
+    order = desk.intend()
+    desk.standin.fault(fault, method="POST", path="/v2/orders", **parameters)
+    desk.standin.fault("error", path="/v2/orders:by_client", status=503, times=None)  # killed before any look-up
+    desk.broker.submit(order)
+    desk.standin.clear_faults()
+    desk.start()
+    desk.reconcile()
+    for _ in range(4):
+        desk.next_minute()
+    trade = desk.books.trades[order.id]
+    assert trade.status == ("OPEN" if desk.standin.orders(client_order_id=order.id) else "CANCELLED")
+    desk.check()
+
+
+def test_an_intent_of_a_process_killed_before_sending_is_withdrawn_and_may_be_tried_under_its_own_id(
+    desk: Desk,
+) -> None:
+    order = desk.intend()
+    desk.start()
+    desk.reconcile()
+    for _ in range(4):
+        desk.next_minute()
+    assert desk.books.trades[order.id].exit_reason == WITHDRAWN
+    trade = desk.buy()
+    assert trade.id == order.id
+    assert trade.status == "OPEN"
+    desk.check()
+
+
+def test_an_entry_given_up_that_arrives_after_all_is_taken_up_again(desk: Desk) -> None:
+    desk.standin.fault("error", path="/v2/orders:by_client", status=404, times=None,
+                       body={"code": 40410000, "message": "order not found"})  # fmt: skip
+    desk.standin.fault("error", method="GET", path="/v2/orders", status=200, body=[], times=None)
+    desk.standin.fault("error_after", method="POST", path="/v2/orders", status=504)
+    trade = desk.buy()
+    for _ in range(4):
+        desk.next_minute()
+    assert trade.exit_reason == WITHDRAWN
+    desk.standin.clear_faults()
+    desk.reconcile()
+    desk.next_minute()
+    assert trade.status == "OPEN"
+    desk.check()
+
+
+def test_an_order_in_a_state_nobody_knows_counts_as_working(desk: Desk) -> None:
+    desk.standin.fault("set_fields", path="/v2/orders", fields={"status": "pending_review", "filled_qty": "0"}, times=3)
+    trade = desk.buy()
+    assert trade.status == "PENDING"
+    assert [o.id for o in desk.broker.working_orders()] == [trade.id]
+    desk.next_minute()
+    desk.next_minute()
+    assert trade.status == "OPEN"
+    desk.check()
+
+
+def test_reads_survive_a_burst_of_429_and_the_sdk_repeats_nothing(desk: Desk) -> None:
+    desk.standin.fault("error", method="GET", path="/v2/orders", status=429, body={"message": "slow down"}, times=3)
+    assert desk.buy().status == "OPEN"
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=429, body={"message": "slow down"})
+    refused = desk.buy("META", price=648.0)
+    assert refused.status == "REJECTED"
+    assert len(desk.standin.requests("/v2/orders", "POST")) == 2
+    desk.check()
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_levels_on_the_wrong_side_of_alpaca_s_own_price_are_priced_from_it_once(desk: Desk) -> None:
+    trade = desk.buy(price=100.0)  # a target of 104 lies below the market
+    assert trade.status == "OPEN"
+    assert (trade.stop_loss, trade.take_profit) == (176.09, 186.88)
+    assert [r["status"] for r in desk.standin.requests("/v2/orders", "POST")] == [422, 200]
+    desk.check()
+
+
+@pytest.mark.parametrize("price", [102.03, 179.333333, 33.335])
+def test_no_price_is_ever_refused_for_a_fraction_of_a_cent(desk: Desk, price: float) -> None:
+    desk.buy(price=price)
+    assert not any("sub-penny" in str(r) for r in desk.standin.requests("/v2/orders", "POST"))
+    assert desk.standin.requests("/v2/orders", "POST")[-1]["status"] == 200
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_wash_trade_refusal_ends_the_entry_in_its_own_words(desk: Desk, status: int) -> None:
+    body = {"code": 40310000, "message": "potential wash trade detected. use complex orders", "existing_order_id": "x"}
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=status, body=body)  # brackets are exempt today
+    trade = desk.buy()
+    assert (trade.status, "wash trade" in str(trade.exit_reason)) == ("REJECTED", True)
+    assert desk.books.entry_id(START.date(), "NVDA").endswith("-2")
+
+
+def test_a_refused_sale_gets_its_stop_back_and_is_tried_again_under_a_new_id(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    held = {"code": 40310000, "message": "insufficient qty available for order (requested: 5, available: 0)"}
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=403, body=held)
+    desk.sell(trade)
+    assert trade.status == "OPEN"
+    desk.check()
+    desk.next_minute()
+    desk.sell(trade)
+    assert (trade.status, trade.exits_refused) == ("CLOSED", 1)
+    desk.check()
+
+
+def test_a_stop_that_alpaca_will_not_take_is_said_of_the_position(desk: Desk) -> None:
+    trade = desk.buy()
+    cancel_legs(desk, trade.id)
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=422,
+                       body={"code": 42210000, "message": "stop price must be less than current price"})  # fmt: skip
+    desk.next_minute()
+    assert not desk.broker.positions()["NVDA"].protected
+    desk.sell(trade, "unprotected")
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "unprotected")
+    desk.check()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"trading_blocked": True}, "trading_blocked: True"),
+        ({"account_blocked": None}, "account_blocked: None"),
+        ({"status": "ONBOARDING"}, "status is ONBOARDING"),
+    ],
+)
+def test_a_blocked_account_hinders_entries_and_so_does_silence_about_it(
+    desk: Desk, fields: dict[str, Any], words: str
+) -> None:
+    assert desk.broker.hindrance(CLOSE) is None
+    desk.standin.account(**fields)
+    assert words in str(desk.broker.hindrance(CLOSE))
+
+
+def test_a_clock_ten_minutes_off_hinders_entries(desk: Desk) -> None:
+    desk.standin.fault("clock_skew", seconds=600)
+    assert "600 s behind" in str(desk.broker.hindrance(CLOSE))
+    assert desk.broker.hindrance(CLOSE) is None
+
+
+def test_a_closing_that_our_calendar_does_not_know_hinders_entries(desk: Desk) -> None:
+    desk.standin.fault("early_close", time="13:00", times=None)
+    assert "closes at 13:00" in str(desk.broker.hindrance(CLOSE))
+    desk.standin.set_clock(START + timedelta(hours=4))
+    assert "closed" in str(desk.broker.hindrance(CLOSE))
+
+
+def test_keys_revoked_in_mid_session_end_the_run_in_clear_words_without_the_keys(desk: Desk) -> None:
+    desk.buy()
+    desk.standin.keys("NEWKEY0000000000000", "newsecret00000000000000000000")
+    with pytest.raises(KeysRefused, match="was reset") as refused:
+        desk.settle()
+    assert desk.standin.KEY not in repr(refused.value)
+    assert desk.standin.SECRET not in repr(refused.value)
+
+
+# --- part fills, races, lags -----------------------------------------------------------------------------------------
+
+
+def test_a_part_fill_is_cancelled_after_a_minute_and_what_it_got_is_put_under_a_stop(desk: Desk) -> None:
+    desk.standin.settings(fill_model="quotes", partial_share=1.0, fill_delay_seconds=0.2, seed=3)
+    trade = desk.buy()
+    desk.standin.fault("error", method="PATCH", path="/v2/orders", status=422, body={"code": 1, "message": "no"})
+    for _ in range(4):
+        desk.next_minute()
+    assert trade.status == "OPEN"
+    assert 1 <= trade.qty <= 5
+    desk.check()
+
+
+def test_a_leg_that_fills_while_it_is_being_cancelled_is_the_exit_and_nothing_is_sold_short(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.settings(cancel_lag_seconds=2)
+    desk.standin.fault("fill_on_cancel")
+    desk.sell(trade)
+    desk.next_minute()
+    assert trade.status == "CLOSED"
+    assert trade.exit_reason in ("stop", "target")
+    assert desk.standin.positions() == {}
+    desk.check()
+
+
+def test_legs_that_cannot_be_cancelled_leave_the_sale_for_the_next_minute(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.fault("error", method="DELETE", path="/v2/orders", status=500, body={"message": "oops"})
+    desk.sell(trade)
+    desk.check()
+    desk.next_minute()
+    desk.sell(trade)
+    assert trade.status == "CLOSED"
+    desk.check()
+
+
+def test_positions_that_lag_ten_seconds_behind_a_fill_are_waited_for(desk: Desk) -> None:
+    desk.standin.settings(positions_lag_seconds=10)
+    trade = desk.buy()
+    desk.reconcile()
+    desk.sell(trade)
+    assert trade.status == "CLOSED"
+    desk.check()
+
+
+def test_positions_that_are_empty_once_are_not_believed(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.standin.fault("empty_list", path="/v2/positions")
+    desk.reconcile()
+    assert trade.status == "OPEN"
+    desk.check()
+
+
+def test_positions_that_stay_empty_without_a_sale_are_no_books_to_trade_on(desk: Desk) -> None:
+    desk.buy()
+    desk.standin.fault("empty_list", path="/v2/positions", times=None)
+    with pytest.raises(BooksDisagree, match="NVDA"):
+        desk.reconcile()
+
+
+# --- what a person does ----------------------------------------------------------------------------------------------
+
+
+def test_a_stop_removed_by_hand_is_placed_again_within_a_minute(desk: Desk) -> None:
+    trade = desk.buy()
+    cancel_legs(desk, trade.id)
+    assert desk.stops("NVDA") == 0
+    desk.next_minute()
+    desk.check()
+    assert (trade.stop_loss, trade.take_profit) == (176.09, 186.88)
+    desk.next_minute()
+    assert len([o for o in desk.standin.orders() if "-arm-" in o["client_order_id"]]) == 1
+
+
+def test_a_stop_that_alpaca_rejected_when_the_entry_filled_is_placed_again(desk: Desk) -> None:
+    desk.standin.fault("stop_rejected")
+    desk.buy()
+    desk.next_minute()
+    desk.check()
+
+
+def test_shares_sold_by_hand_are_booked_at_the_price_they_got(desk: Desk) -> None:
+    trade = desk.buy()
+    cancel_legs(desk, trade.id)
+    person(desk.standin).submit_order(MarketOrderRequest(symbol="NVDA", qty=5, side="sell", time_in_force="day"))
+    desk.reconcile()
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "by hand")
+    sale = desk.standin.orders(side="sell", type="market")[-1]
+    assert trade.exit_price == float(sale["filled_avg_price"])
+    desk.start()
+    desk.reconcile()
+    desk.check()
+
+
+def test_what_a_person_bought_is_said_once_and_left_alone(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.buy()
+    person(desk.standin).submit_order(MarketOrderRequest(symbol="META", qty=2, side="buy", time_in_force="day"))
+    desk.reconcile()
+    desk.reconcile()
+    assert [r.message for r in caplog.records if "not ours" in r.message] == [
+        "META: 2 shares in the account are not ours; left alone"
+    ]
+    assert desk.standin.positions()["META"]["qty"] == "2"
+
+
+# --- restart ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_takes_up_ten_positions_with_their_levels(desk: Desk) -> None:
+    symbols = ["AVGO", "COIN", "GS", "META", "NFLX", "NKE", "NVDA", "ORCL", "SLB", "XLF"]
+    trades = [desk.buy(symbol, price=20.0) for symbol in symbols]
+    levels = {t.symbol: (t.stop_loss, t.take_profit) for t in trades}
+    desk.start()
+    desk.reconcile()
+    assert {s: (p.stop_level, p.target_level) for s, p in desk.broker.positions().items()} == levels
+    desk.next_minute()
+    desk.check()
+
+
+def test_an_exit_that_happened_while_the_process_was_down_is_heard_at_the_start(standin: StandIn) -> None:
+    desk = Desk(standin, stop_loss=0.002)
+    trade = desk.buy("COIN", price=180.5)
+    desk.standin.set_clock(START + timedelta(minutes=30))
+    desk.start()
+    desk.reconcile()
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "stop")
+    desk.check()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_legs_are_found_whether_or_not_a_listing_shows_them_under_their_parent(desk: Desk, shown: bool) -> None:
+    desk.standin.settings(variants={"nested_open_shows_filled_parent": shown})
+    desk.buy()
+    desk.start()
+    desk.reconcile()
+    desk.next_minute()
+    assert not any("-arm-" in o["client_order_id"] for o in desk.standin.orders())
+    desk.check()
+
+
+def test_orders_of_ours_that_the_books_do_not_know_are_refused(desk: Desk) -> None:
+    desk.buy()
+    lost = Desk(desk.standin)  # the same tag, and an empty journal
+    with pytest.raises(BooksDisagree, match="does not know"):
+        lost.reconcile()
+
+
+def test_an_account_that_cannot_be_read_raises_and_changes_nothing(desk: Desk) -> None:
+    desk.buy()
+    desk.standin.fault("error", path="/v2/positions", status=503, times=None)
+    with pytest.raises(Unreachable):
+        desk.reconcile()
+    desk.standin.clear_faults()
+    desk.reconcile()
+    desk.check()
