@@ -26,17 +26,20 @@ from market_scheduler import MarketScheduler
 from ml_predictor import MLPredictor
 from nightly import Skipped
 from replay import ReplayPredictor
+from sources import feed_of
 from trader import LiveTrader
 
 
 def settings_in(folder: Path, **changes: object) -> Settings:
     """Default settings with folders of their own, whatever the machine's environment says."""
     plain = load_settings(environment={}, env_file=folder / "no.env")
-    return replace(plain, MARKET="recorded", MODELS_DIR=folder / "models", DATA_DIR=folder / "data", **changes)
+    here = {"MARKET": "recorded", "MODELS_DIR": folder / "models", "DATA_DIR": folder / "data"}
+    return replace(plain, **{**here, **changes})
 
 
 def publish_eager_model(settings: Settings, bars: pd.DataFrame) -> None:
     """Fit a small model on `bars` and publish it with a steep calibration, so that there is something to trade."""
+    feed = feed_of(settings, settings.market)
     features = compute_features(bars)
     labels = label_trades(bars, **settings.trade_rules())
     usable = (features[FEATURES].notna().all(axis=1) & labels["label"].notna()).to_numpy()
@@ -48,8 +51,8 @@ def publish_eager_model(settings: Settings, bars: pd.DataFrame) -> None:
     card = {
         "stamp": "20260204_200000",
         "model_type": "random_forest",
-        "market": "recorded",
-        "feed": "recorded",
+        "market": settings.market,
+        "feed": feed,
         "train_end": examples["settled_at"].max().isoformat(),
         "features": FEATURES,
         "trade_rules": settings.trade_rules(),

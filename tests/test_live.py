@@ -1,0 +1,269 @@
+"""A live run over real HTTP: a day with quotes, part fills and lags, outages, 04:00, restarts, and refused keys."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from alpaca_live import VirtualTime, keys_of, minutes_between, trading_day
+from rich.console import Console
+from standin import StandIn
+from trading import journal_of, publish_eager_model, settings_in
+
+import alpaca_wire
+from alpaca_wire import KeysRefused
+from config import Settings
+from live import run_live
+from market.hours import Session, at_new_york
+from market.recorded_feed import RecordedFeed
+from market_scheduler import MarketScheduler
+
+HISTORY_SESSIONS = 12
+ENDED = ("filled", "canceled", "expired", "rejected", "replaced")
+
+
+@pytest.fixture(scope="module")
+def sessions(real_bars: pd.DataFrame) -> list[Session]:
+    return RecordedFeed(real_bars).sessions()[HISTORY_SESSIONS : HISTORY_SESSIONS + 2]
+
+
+@pytest.fixture(scope="module")
+def running(shared_data: Path, sessions: list[Session], tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    bars = shared_data / "us_equities_1min_31_sessions.parquet"
+    start = at_new_york(sessions[0].day, "08:44")
+    with StandIn.start(tmp_path_factory.mktemp("standin"), bars=bars, now=start) as standin:
+        yield standin
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    running: StandIn, real_bars: pd.DataFrame, sessions: list[Session], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A models folder with an eager model, and a data folder with the bars up to the first session."""
+    folder = tmp_path_factory.mktemp("prepared")
+    settings = settings_in(folder, **keys_of(running), SYMBOLS=tuple(sorted(real_bars["symbol"].unique())))
+    publish_eager_model(settings, real_bars[real_bars["timestamp"] < sessions[0].open].reset_index(drop=True))
+    return folder
+
+
+class Account:
+    """A stand-in's account, folders of a test's own, and what the program said."""
+
+    def __init__(self, standin: StandIn, settings: Settings) -> None:
+        self.standin, self.settings = standin, settings
+        self.said = ""
+
+    def trade(self, minutes: Iterable[datetime], **options: bool) -> MarketScheduler:
+        """One process of the live trader over these minutes."""
+        console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+        try:
+            time = VirtualTime(self.standin, minutes)
+            return run_live(self.settings, console, timing=time.timing(), **options)
+        finally:
+            self.said = console.export_text()
+
+    def check(self) -> None:
+        """Books equal to the account, one order an intent, each share under a stop."""
+        trades = {}
+        for event in journal_of(self.settings):
+            if event["kind"] == "intent":
+                trades[event["order_id"]] = event
+        assert {o["client_order_id"] for o in self.standin.orders(side="buy")} <= set(trades)
+        assert len({o["client_order_id"] for o in self.standin.orders()}) == len(self.standin.orders())
+        held = {symbol: int(float(p["qty"])) for symbol, p in self.standin.positions().items()}
+        view = pd.read_json(self.settings.MODELS_DIR / "trade_history.json", typ="series")["trades"]
+        assert {t["symbol"]: t["qty"] for t in view if t["status"] == "OPEN"} == held
+        for symbol, qty in held.items():
+            stops = [
+                int(o["qty"]) - int(o["filled_qty"])
+                for o in self.standin.orders(symbol=symbol, side="sell")
+                if o["status"] not in ENDED and o["type"] == "stop"
+            ]
+            assert sum(stops) == qty
+
+
+@pytest.fixture
+def account(
+    running: StandIn, prepared: Path, tmp_path: Path, real_bars: pd.DataFrame, sessions: list[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Account]:  # fmt: skip
+    """A fresh account; its folders begin as copies of what is prepared."""
+    monkeypatch.setattr(alpaca_wire, "READ_SECONDS", 0.5)
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    running.reset(at_new_york(sessions[0].day, "08:44"))
+    running.settings(fill_model="bar_open", rate_limit=None)
+    listed = tuple(sorted(real_bars["symbol"].unique()))
+    yield Account(running, settings_in(tmp_path, **keys_of(running), SYMBOLS=listed, MIN_CONFIDENCE=0.6))
+    running.clear_faults()
+
+
+def test_a_day_of_quotes_part_fills_and_lags_ends_with_books_equal_to_the_account(
+    account: Account, sessions: list[Session]
+) -> None:
+    account.standin.settings(
+        fill_model="quotes", partial_share=0.5, fill_delay_seconds=0.5, cancel_lag_seconds=3, positions_lag_seconds=5,
+        seed=7,
+    )  # fmt: skip
+    scheduler = account.trade(trading_day(sessions[0], sessions[0].open + timedelta(hours=3)))
+    assert not scheduler.failures
+    assert len(account.standin.orders(side="buy")) > 5
+    account.check()
+
+
+def test_four_in_the_morning_writes_down_what_is_sold_first_at_the_open_and_cancels_nothing(
+    account: Account, sessions: list[Session]
+) -> None:
+    first, second = sessions
+    account.trade(trading_day(first))
+    held = set(account.standin.positions())
+    assert held
+    account.standin.clear_requests()
+    account.standin.fault("set_fields", path="/v2/positions", fields={"current_price": "1.0"}, times=None)
+    rebalance = at_new_york(second.day, "04:00")
+    account.trade([at_new_york(second.day, "03:59"), rebalance])  # a new process, as after a night of sleep
+    assert all(entry["method"] == "GET" for entry in account.standin.requests())
+    (plan,) = (event for event in journal_of(account.settings)[-12:] if event["kind"] == "plan")
+    assert set(plan["close"]) == held  # type: ignore[call-overload]
+    account.check()
+    account.standin.clear_faults()
+    account.standin.clear_requests()
+    account.trade(minutes_between(second.open, second.open))
+    changing = [entry for entry in account.standin.requests("/v2/orders") if entry["method"] != "GET"]
+    assert {entry["method"] for entry in changing} == {"DELETE", "POST"}
+    assert account.standin.positions() == {}
+    account.check()
+
+
+def test_an_outage_is_one_message_and_its_end_another(account: Account, sessions: list[Session]) -> None:
+    start = sessions[0].open
+    seen: list[datetime] = []
+
+    def minutes() -> Iterator[datetime]:
+        for now in minutes_between(start, start + timedelta(minutes=40)):
+            if now == start + timedelta(minutes=10):
+                account.standin.fault("error", path="/", status=503, times=None)
+            if now == start + timedelta(minutes=25):
+                account.standin.clear_faults()
+            seen.append(now)
+            yield now
+
+    account.trade(minutes())
+    assert len(seen) == 41
+    assert account.said.count("no bars, nothing is bought") == 1
+    assert account.said.count("bars are back") == 1
+    assert account.said.count("failed") <= 1
+    account.check()
+
+
+def test_while_bars_are_missing_exits_still_go(account: Account, sessions: list[Session]) -> None:
+    first, second = sessions
+    account.trade(trading_day(first, first.open + timedelta(minutes=20)))
+    bought = set(account.standin.positions())
+    assert bought
+    account.standin.fault("error", path="/v2/stocks", status=503, times=None)
+    hours = [first.open + timedelta(hours=6), *minutes_between(second.open, second.open + timedelta(minutes=25))]
+    account.trade(hours)
+    assert account.standin.positions() == {}  # a session after the entry: sold by time
+    account.check()
+
+
+def test_keys_revoked_in_mid_session_end_the_run_and_leave_the_stops(account: Account, sessions: list[Session]) -> None:
+    start = sessions[0].open
+
+    def minutes() -> Iterator[datetime]:
+        for now in minutes_between(start, start + timedelta(minutes=30)):
+            if now == start + timedelta(minutes=20):
+                account.standin.keys("NEWKEY0000000000000", "newsecret00000000000000000000")
+            yield now
+
+    with pytest.raises(KeysRefused, match="was reset"):
+        account.trade(minutes())
+    account.standin.keys(account.standin.KEY, account.standin.SECRET)
+    assert account.standin.positions()
+    account.check()
+
+
+@pytest.mark.parametrize(
+    ("fault", "parameters", "words"),
+    [
+        ("clock_skew", {"seconds": 600}, "clock is 6"),
+        ("early_close", {"time": "12:00"}, "closes at 12:00"),
+    ],
+)
+def test_nothing_is_bought_while_clocks_or_calendars_disagree_and_it_is_said_once(
+    account: Account, sessions: list[Session], fault: str, parameters: dict[str, object], words: str
+) -> None:
+    account.standin.fault(fault, times=None, **parameters)
+    account.trade(trading_day(sessions[0], sessions[0].open + timedelta(minutes=30)))
+    assert account.standin.orders() == []
+    assert account.said.count(words) == 1
+
+
+def test_a_start_waits_for_alpaca_and_says_so_once(account: Account, sessions: list[Session]) -> None:
+    start = sessions[0].open
+
+    def minutes() -> Iterator[datetime]:
+        account.standin.fault("reset_before", path="/v2/account", times=None)
+        for now in minutes_between(start, start + timedelta(minutes=8)):
+            if now == start + timedelta(minutes=4):
+                account.standin.clear_faults()
+            yield now
+
+    account.trade(minutes())
+    assert account.said.count("waiting for Alpaca") == 1
+    assert "books and broker agree" in account.said
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5, 8, 13])
+def test_a_process_that_dies_in_mid_session_is_taken_up_by_the_next(
+    account: Account, sessions: list[Session], after: int
+) -> None:
+    start, middle = sessions[0].open, sessions[0].open + timedelta(minutes=after * 7)
+
+    def dies() -> Iterator[datetime]:
+        yield from minutes_between(start, middle)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        account.trade(dies())
+    account.trade(minutes_between(middle, middle + timedelta(minutes=20)))
+    account.check()
+
+
+def test_watching_only_sends_no_order(account: Account, sessions: list[Session]) -> None:
+    account.trade(trading_day(sessions[0], sessions[0].open + timedelta(minutes=60)), entries=False)
+    assert account.standin.orders() == []
+    assert any(event["kind"] == "signal" for event in journal_of(account.settings))
+
+
+def test_a_quiet_minute_takes_at_most_three_requests(account: Account, sessions: list[Session]) -> None:
+    account.settings = settings_in(
+        account.settings.MODELS_DIR.parent, **keys_of(account.standin), MIN_CONFIDENCE=0.6, MIN_VOLUME=0, MIN_PRICE=1.0
+    )
+    counted: dict[datetime, int] = {}
+
+    def minutes() -> Iterator[datetime]:
+        for now in minutes_between(sessions[0].open, sessions[0].open + timedelta(minutes=50)):
+            account.standin.clear_requests()
+            yield now
+            sent = account.standin.requests()
+            quiet = all(entry["method"] == "GET" for entry in sent)
+            if quiet and now.minute % 5:
+                counted[now] = len(sent)
+
+    account.trade(minutes())
+    assert account.standin.orders()
+    assert sorted(counted.values())[len(counted) // 2] <= 3
+    busy = {now: count for now, count in counted.items() if count > 3}
+    assert len(busy) <= 10, busy  # first minutes, newcomers, fills that the next minute hears of
+
+
+def test_one_minute_and_no_more(account: Account, sessions: list[Session]) -> None:
+    minutes = minutes_between(sessions[0].open + timedelta(minutes=5), sessions[0].close)
+    account.trade(minutes, once=True)
+    assert sum(event["kind"] == "minute" for event in journal_of(account.settings)) == 1
+    assert next(iter(minutes)) == datetime(2026, 2, 9, 14, 36, tzinfo=UTC)
