@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from alpaca.data.historical.screener import ScreenerClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.trading.client import TradingClient
@@ -116,8 +117,8 @@ class PoliteAdapter(HTTPAdapter):
             self._budget.take()
             try:
                 return self._try(request, options, deadline, what)
-            except (Unreachable, Refused) as error:
-                again = isinstance(error, Unreachable) or error.status in _GATEWAY
+            except AlpacaError as error:
+                again = _worth_asking_again(error, attempt)
                 pause = random.uniform(0, min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt))
                 if not again or attempt == tries or time.monotonic() + pause > deadline:
                     raise
@@ -132,7 +133,7 @@ class PoliteAdapter(HTTPAdapter):
         try:
             response = super().send(request, **{**options, "stream": True, "timeout": timeout})
             response._content = _read_all(response, deadline)
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # Only the kind: the text of a transport error holds addresses and nothing that a person could use.
             raise Unreachable(f"{what}: no answer ({type(error).__name__})") from error
         self._check(response, what)
@@ -169,10 +170,17 @@ class PoliteAdapter(HTTPAdapter):
         return line[:160]
 
 
+def _worth_asking_again(error: AlpacaError, attempt: int) -> bool:
+    if isinstance(error, Refused):
+        return error.status in _GATEWAY
+    return isinstance(error, Unreachable) or attempt == 1  # refused keys end a run: believed the second time
+
+
 def _read_all(response: requests.Response, deadline: float) -> bytes:
     """The whole body; a server that drips cannot hold us beyond the deadline."""
     parts, size = [], 0
-    for part in response.iter_content(1 << 16):
+    # read1 hands over what has come; read would wait for a whole block, as long as a byte comes now and then.
+    while part := response.raw.read1(1 << 16, decode_content=True):
         parts.append(part)
         size += len(part)
         if time.monotonic() > deadline:

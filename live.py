@@ -57,7 +57,7 @@ def run_live(
 
     def say(words: str) -> None:
         log.info("%s", words)
-        console.print(words, soft_wrap=not console.is_terminal)
+        console.print(words, soft_wrap=not console.is_terminal, markup=False)
 
     with Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(timing.now())) as journal:
         executing: Broker = (

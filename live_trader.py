@@ -14,6 +14,7 @@ Ctrl-C ends it in order. Started again it goes on where it was; only a simulated
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -66,6 +67,7 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
     place = "Alpaca's paper account" if broker == "alpaca" else "paper (local)"
     console.print(f"market alpaca (feed {settings.FEED}), broker {place}; Ctrl-C ends it in order")
     failures: dict[str, int] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is in order too
     try:
         failures = dict(
             run_live(settings, console, broker=broker, entries=not arguments.no_entries, once=arguments.once).failures

@@ -78,8 +78,12 @@ class SessionTally:
 def told(execution: Execution, trade: Trade) -> str:
     """A fill in one line; `trade` as the books have it after the fill."""
     when = f"{new_york(moment(execution.minute)):%Y-%m-%d %H:%M}"
+    shares = f"{execution.qty} {execution.symbol} at {execution.price:.2f}"
     if execution.side == "BUY":
+        so_far = f" of {trade.qty_ordered}" if trade.entering else ""
         levels = f"stop {trade.stop_loss:.2f}, target {trade.take_profit:.2f}, confidence {trade.confidence:.2f}"
-        return f"{when}  bought {execution.qty} {execution.symbol} at {execution.price:.2f} ({levels})"
+        return f"{when}  bought {shares}{so_far} ({levels})"
+    if trade.status != "CLOSED":
+        return f"{when}  sold {shares} ({execution.reason}), {trade.held} left"
     earned = f"{trade.pnl_amount or 0.0:+.2f} USD, {trade.pnl_pct or 0.0:+.2%}"
-    return f"{when}  sold {execution.qty} {execution.symbol} at {execution.price:.2f} ({execution.reason}: {earned})"
+    return f"{when}  sold {shares} ({trade.exit_reason}: {earned})"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -57,7 +58,7 @@ class Account:
         self.standin, self.settings = standin, settings
         self.said = ""
 
-    def trade(self, minutes: Iterable[datetime], **options: bool) -> MarketScheduler:
+    def trade(self, minutes: Iterable[datetime], **options: Any) -> MarketScheduler:
         """One process of the live trader over these minutes."""
         console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
         try:
@@ -267,3 +268,26 @@ def test_one_minute_and_no_more(account: Account, sessions: list[Session]) -> No
     account.trade(minutes, once=True)
     assert sum(event["kind"] == "minute" for event in journal_of(account.settings)) == 1
     assert next(iter(minutes)) == datetime(2026, 2, 9, 14, 36, tzinfo=UTC)
+
+
+def test_a_fresh_install_trains_a_first_model_and_again_at_twenty_hours(
+    account: Account, sessions: list[Session]
+) -> None:
+    shutil.rmtree(account.settings.MODELS_DIR)
+    shutil.rmtree(account.settings.DATA_DIR, ignore_errors=True)
+    evening = at_new_york(sessions[1].day, "20:00")
+    account.standin.set_clock(evening - timedelta(minutes=3))
+    scheduler = account.trade(minutes_between(evening - timedelta(minutes=2), evening + timedelta(minutes=2)))
+    assert not scheduler.failures
+    assert "No trained model found" in account.said
+    duties = [(e["session"], e["outcome"]) for e in journal_of(account.settings) if e["kind"] == "duty"]
+    assert duties == [(str(sessions[1].day), "done")]  # the first model is that evening's: one training a session
+    card = next(account.settings.MODELS_DIR.glob("card_*.json"))
+    assert '"market": "alpaca"' in card.read_text()
+    assert '"feed": "iex"' in card.read_text()
+
+
+def test_the_local_account_can_trade_on_alpaca_s_bars(account: Account, sessions: list[Session]) -> None:
+    account.trade(trading_day(sessions[0], sessions[0].open + timedelta(minutes=30)), broker="paper")
+    assert account.standin.orders() == []
+    assert any(event["kind"] == "execution" for event in journal_of(account.settings))
