@@ -112,7 +112,7 @@ class AlpacaBroker:
             self._last[bar.symbol] = bar.close
         if self._trades:
             self._refresh()
-            if self._just_sent and any(order.side == "BUY" for order in self.working_orders()):
+            if self._just_sent and self.working_orders():
                 self._wire.wait(FILL_SECONDS)
                 self._refresh()
             self._just_sent = False
@@ -272,7 +272,7 @@ class AlpacaBroker:
             log.warning("%s: not sold yet, it is tried again in a minute: %s", order.symbol, error)
 
     def _close(self, trade: AlpacaTrade, order: Order) -> None:
-        """Cancel the legs, wait until the shares are free, sell; a refused sale gets its stop back."""
+        """Cancel what stands, wait until the shares are free, sell. A refused sale gets its stop back in `settle`."""
         for standing in trade.live:
             self._cancel(standing)
         if not self._wait_until_free(trade) or trade.held <= 0:
@@ -286,7 +286,6 @@ class AlpacaBroker:
                 return
             log.warning("%s: sale refused: %s", order.symbol, error)
             self._note(f"{order.id}/refused", "rejected", order, error.message or str(error), trade.id)
-            self._arm(trade)
         except Unreachable as error:
             log.warning("%s: whether the sale was booked is looked up (%s)", order.symbol, error)
             trade.unsure_sale = order.id

@@ -77,8 +77,8 @@ class Desk:
         self.books.apply(
             {
                 "kind": "intent", "order_id": order.id, "symbol": symbol, "qty": qty, "price": price,
-                "confidence": 0.7, "minute": self.minute, "stop_loss": self.stop_loss, "take_profit": 0.04, "model_id": "m",
-                "market": "alpaca",
+                "confidence": 0.7, "minute": self.minute, "stop_loss": self.stop_loss, "take_profit": 0.04,
+                "model_id": "m", "market": "alpaca",
             }
         )  # fmt: skip
         return order

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from alpaca.trading.requests import MarketOrderRequest
+from alpaca.trading.requests import MarketOrderRequest, ReplaceOrderRequest
 from alpaca_desk import CLOSE, START, Desk, desk, running, standin
 from standin import StandIn
 
 from alpaca_wire import AlpacaWire, KeysRefused, Unreachable
 from desk.books import WITHDRAWN, BooksDisagree
+from desk.orders import Trade
 
 __all__ = ["desk", "running", "standin"]  # fixtures
 
@@ -161,7 +162,20 @@ def test_an_intent_of_a_process_killed_before_sending_is_withdrawn_and_may_be_tr
     desk.check()
 
 
-def test_an_entry_given_up_that_arrives_after_all_is_taken_up_again(desk: Desk) -> None:
+def test_an_order_that_shows_up_late_is_waited_for(desk: Desk) -> None:
+    missing = {"code": 40410000, "message": "order not found"}
+    desk.standin.fault("error", path="/v2/orders:by_client", status=404, body=missing, times=2)
+    desk.standin.fault("error", method="GET", path="/v2/orders$", status=200, body=[], times=2)
+    desk.standin.fault("error_after", method="POST", path="/v2/orders", status=504)
+    trade = desk.buy()
+    assert trade.status == "PENDING"
+    desk.next_minute()
+    assert trade.status == "OPEN"
+    desk.check()
+
+
+def buy_unseen(desk: Desk) -> Trade:
+    """An entry that is booked while the answer and every look-up of the next minutes say that it is not."""
     desk.standin.fault("error", path="/v2/orders:by_client", status=404, times=None,
                        body={"code": 40410000, "message": "order not found"})  # fmt: skip
     desk.standin.fault("error", method="GET", path="/v2/orders", status=200, body=[], times=None)
@@ -171,6 +185,20 @@ def test_an_entry_given_up_that_arrives_after_all_is_taken_up_again(desk: Desk) 
         desk.next_minute()
     assert trade.exit_reason == WITHDRAWN
     desk.standin.clear_faults()
+    return trade
+
+
+def test_an_intent_tried_again_that_had_arrived_the_first_time_is_still_one_order(desk: Desk) -> None:
+    first = buy_unseen(desk)
+    trade = desk.buy()  # Alpaca: client_order_id must be unique
+    assert (trade.id, trade.status) == (first.id, "OPEN")
+    assert [r["status"] for r in desk.standin.requests("/v2/orders", "POST")] == [504, 422]
+    desk.next_minute()
+    desk.check()
+
+
+def test_an_entry_given_up_that_arrives_after_all_is_taken_up_again(desk: Desk) -> None:
+    trade = buy_unseen(desk)
     desk.reconcile()
     desk.next_minute()
     assert trade.status == "OPEN"
@@ -293,13 +321,30 @@ def test_keys_revoked_in_mid_session_end_the_run_in_clear_words_without_the_keys
 
 
 def test_a_part_fill_is_cancelled_after_a_minute_and_what_it_got_is_put_under_a_stop(desk: Desk) -> None:
-    desk.standin.settings(fill_model="quotes", partial_share=1.0, fill_delay_seconds=0.2, seed=3)
+    desk.standin.settings(fill_model="quotes", partial_share=1.0, partial_rest_seconds=1e6, seed=3)
     trade = desk.buy()
-    desk.standin.fault("error", method="PATCH", path="/v2/orders", status=422, body={"code": 1, "message": "no"})
-    for _ in range(4):
+    assert 1 <= trade.qty < 5
+    for _ in range(3):
         desk.next_minute()
-    assert trade.status == "OPEN"
-    assert 1 <= trade.qty <= 5
+    assert (trade.status, trade.entering) == ("OPEN", False)
+    assert desk.standin.orders(client_order_id=trade.id)[0]["status"] == "canceled"
+    desk.check()
+    desk.standin.settings(partial_share=0.0)
+    desk.sell(trade)
+    assert trade.status == "CLOSED"
+    desk.check()
+
+
+@pytest.mark.parametrize("legs", ["capped", "full"])
+def test_a_part_fill_is_sold_without_ending_short(desk: Desk, legs: str) -> None:
+    desk.standin.settings(fill_model="quotes", partial_share=1.0, partial_rest_seconds=20, cancel_lag_seconds=4,
+                          variants={"legs_after_partial_close": legs})  # fmt: skip
+    trade = desk.buy()
+    desk.standin.settings(partial_share=0.0)
+    desk.sell(trade)
+    for _ in range(3):
+        desk.next_minute()
+    assert (trade.status, trade.held) == ("CLOSED", 0)
     desk.check()
 
 
@@ -364,6 +409,18 @@ def test_a_stop_removed_by_hand_is_placed_again_within_a_minute(desk: Desk) -> N
     assert (trade.stop_loss, trade.take_profit) == (176.09, 186.88)
     desk.next_minute()
     assert len([o for o in desk.standin.orders() if "-arm-" in o["client_order_id"]]) == 1
+
+
+def test_a_stop_moved_by_hand_stays_where_the_person_put_it(desk: Desk) -> None:
+    trade = desk.buy()
+    stop = next(o for o in desk.standin.orders() if o["type"] == "stop" and o["status"] in ("new", "held"))
+    person(desk.standin).replace_order_by_id(stop["id"], ReplaceOrderRequest(stop_price=170.5))
+    desk.next_minute()
+    desk.start()
+    desk.reconcile()
+    desk.next_minute()
+    assert trade.stop_loss == 170.5
+    desk.check()
 
 
 def test_a_stop_that_alpaca_rejected_when_the_entry_filled_is_placed_again(desk: Desk) -> None:
