@@ -2,7 +2,8 @@
 
     python backtest.py --market recorded --bars my_bars/      all sessions after the first 20
     python backtest.py --market recorded --bars f.parquet --days 5 --retrain never
-    python backtest.py                                        the simulated market
+    python backtest.py --market alpaca                        what build_dataset.py collected from Alpaca
+    python backtest.py --market simulated                     the simulated market
 
 Models, books and report go to --out (default data/backtests/<time>/) and nowhere else. There is no second set of rules:
 this is live_trader.py's own minute on a replay clock and the local paper broker.
@@ -26,13 +27,14 @@ from figures import plural
 from market.bars import NoBars
 from market.clock import utc_now
 from replay import history_before, run_replay
-from sources import claim, open_market, stamp_of
+from sources import claim, open_market, open_stored, stamp_of
 
 FIRST_HISTORY_SESSIONS = 20
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
-    feed = open_market(settings, arguments.bars)
+    alpaca = settings.market == "alpaca"  # what build_dataset.py collected there
+    feed = open_stored(settings, "alpaca") if alpaca else open_market(settings, arguments.bars)
     out = (arguments.out or settings.DATA_DIR / "backtests" / stamp_of(utc_now())).resolve()
     if (out / "models" / "journal.jsonl").exists():
         raise command.UsageError(f"--out {out} holds a backtest already; name another folder")

@@ -1,7 +1,7 @@
 """Collect minute bars and turn them into labelled examples: data/bars/<date>.parquet, then data/dataset.parquet.
 
     python build_dataset.py                                       30 days of the active symbols
-    python build_dataset.py --days 60                             twice as far back
+    python build_dataset.py --days 60                             twice as far back; only what is missing is fetched
     python build_dataset.py --market recorded --bars my_bars/     your own bars (Parquet or CSV), imported for good
 
 To add an indicator (RSI, Bollinger Bands, ATR ... are there already), add one line to INDICATORS in
@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from io import BytesIO
@@ -29,12 +29,14 @@ from durable import replace_file, to_json
 from learning.evaluation import StaleDataset
 from learning.features import FEATURES, compute_features
 from learning.labels import label_trades
+from market.alpaca_feed import AlpacaFeed
+from market.bar_store import Fetched
 from market.bars import NoBars
 from market.clock import utc_now
 from market.feeds import BarFeed
-from market.hours import at_new_york, new_york, sessions_between
+from market.hours import Session, at_new_york, new_york, sessions_between
 from market.recorded_feed import RecordedFeed
-from sources import TRADED_SESSIONS, bar_store, claim, feed_of, open_market
+from sources import TRADED_SESSIONS, bar_store, claim, feed_of, open_alpaca, open_market, open_wire
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,21 @@ def read_dataset(settings: Settings) -> Dataset:
 
 def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[str] | None = None) -> Dataset:
     """What `feed` knows at `now` of the last DAYS_BACK calendar days, as a data set."""
-    first = new_york(now).date() - timedelta(days=settings.DAYS_BACK)
-    sessions = [s for s in sessions_between(first, new_york(now).date()) if s.open < now]
-    if not sessions:
-        raise NoBars(f"Insufficient training data: no session in the {settings.DAYS_BACK} days before {now:%Y-%m-%d}")
+    sessions = history(settings, now)
     bars = feed.bars(symbols or feed.symbols(now), sessions[0].open, now)
     if bars.empty:
         raise NoBars(f"Insufficient training data: no bars from {sessions[0].day} to {sessions[-1].day}")
     about = {"market": feed.market, "feed": feed.feed, "as_of": now.isoformat(), "sessions": len(sessions)}
     return build_dataset(bars, settings.trade_rules(), about)
+
+
+def history(settings: Settings, now: datetime) -> list[Session]:
+    """The sessions of the last DAYS_BACK calendar days that have opened at `now`. NoBars if there is none."""
+    first = new_york(now).date() - timedelta(days=settings.DAYS_BACK)
+    sessions = [s for s in sessions_between(first, new_york(now).date()) if s.open < now]
+    if not sessions:
+        raise NoBars(f"Insufficient training data: no session in the {settings.DAYS_BACK} days before {now:%Y-%m-%d}")
+    return sessions
 
 
 def store_bars(feed: RecordedFeed, settings: Settings, now: datetime, console: Console, *, again: bool = False) -> int:
@@ -116,12 +124,23 @@ def store_bars(feed: RecordedFeed, settings: Settings, now: datetime, console: C
     """
     symbols = list(settings.SYMBOLS or feed.symbols(now))
     sessions = [session for session in feed.sessions() if session.close <= now]
+    update = bar_store(settings).update(feed.bars, feed.feed, symbols, sessions, min(now, feed.end), again=again)
+    return _by_session(update, len(sessions), console)
+
+
+def fetch_bars(feed: AlpacaFeed, settings: Settings, now: datetime, symbols: Sequence[str], console: Console) -> int:
+    """Bring data/bars/ up to date from Alpaca, splits included; how many bars are new or other than before."""
+    for symbol in feed.check_splits(now):
+        console.print(f"{symbol} was split: its bars were fetched anew")
+    sessions = history(settings, now)
+    return _by_session(feed.update(symbols, sessions[0].open, now), len(sessions), console)
+
+
+def _by_session(update: Iterable[Fetched], sessions: int, console: Console) -> int:
     rows = 0
     with command.progress(console) as bar:
-        task = bar.add_task("storing bars by session", total=len(sessions))
-        for step in bar_store(settings).update(
-            feed.bars, feed.feed, symbols, sessions, min(now, feed.end), again=again
-        ):
+        task = bar.add_task("storing bars by session", total=sessions)
+        for step in update:
             rows += step.rows
             bar.advance(task)
     return rows
@@ -140,10 +159,13 @@ def recorded_end(feed: RecordedFeed, market: str, stored_days: Sequence[date]) -
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
-    market = settings.market
-    store = bar_store(settings)
-    feed = open_market(settings, arguments.bars)
-    now = recorded_end(feed, market, store.days())
+    market, store = settings.market, bar_store(settings)
+    feed: AlpacaFeed | RecordedFeed
+    if market == "alpaca":
+        feed, now = open_alpaca(settings, open_wire(settings), console.print), utc_now()
+    else:
+        feed = open_market(settings, arguments.bars)
+        now = recorded_end(feed, market, store.days())
     if (note := claim(settings, market, now=utc_now())) is not None:
         console.print(note)
     symbols = list(settings.SYMBOLS or feed.symbols(now))
@@ -151,12 +173,15 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     console.print(
         f"market {market} (feed {feed_of(settings, market)}), {len(symbols)} symbols, until {new_york(now):%Y-%m-%d}"
     )
-    if unknown := sorted(set(symbols) - set(feed.symbols(now))):
-        console.print(f"not in this market, left out: {', '.join(unknown)}")
-    rows = store_bars(feed, settings, now, console, again=arguments.bars is not None)
+    if isinstance(feed, AlpacaFeed):
+        rows = fetch_bars(feed, settings, now, symbols, console)
+    else:
+        if unknown := sorted(set(symbols) - set(feed.symbols(now))):
+            console.print(f"not in this market, left out: {', '.join(unknown)}")
+        rows = store_bars(feed, settings, now, console, again=arguments.bars is not None)
     kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
     console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}", soft_wrap=True)
-    stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market)
+    stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market, feed.feed)
     with console.status("computing features and labels"):
         dataset = prepare(stored, now, settings, symbols)
         if dataset.examples.empty:

@@ -46,6 +46,9 @@ TRAIN_DEADLINE_MINUTES = 60  # a training that takes longer is ended, and the mo
 MARKET = "auto"  # auto (alpaca with keys, else simulated), alpaca, recorded or simulated
 FEED = "iex"  # Alpaca's data feed: iex (free) or sip
 SYMBOLS = None  # None: the source's active list; or a list such as ["AAPL", "MSFT"]
+ACTIVE_SYMBOLS = 100  # the most active stocks watched at Alpaca, whose list ends at 100
+MIN_PRICE = 5.0  # USD; cheaper shares move by whole spreads, and a 2% stop is a few cents
+MIN_VOLUME = 1_000_000  # shares traded in the session so far; counts from half an hour after the open
 PAPER_CASH = 100_000  # USD with which the local paper account starts
 SIMULATED_SEED = 19  # an unremarkable month, in which always buying earns about nothing; others are other markets
 SIMULATED_PATTERN_STRENGTH = 1.0  # 0: pure noise, nothing to learn; 1: a pattern that a forest can find
@@ -131,6 +134,9 @@ class Settings:
     MARKET: Annotated[str, OneOf(("auto", "alpaca", "recorded", "simulated"))]
     FEED: Annotated[str, OneOf(("iex", "sip"))]
     SYMBOLS: Annotated[tuple[str, ...] | None, _TICKER]
+    ACTIVE_SYMBOLS: Annotated[int, Between(1, 100, "symbols")]
+    MIN_PRICE: Annotated[float, Between(0, 10_000, "USD")]
+    MIN_VOLUME: Annotated[int, Between(0, 1_000_000_000, "shares")]
     PAPER_CASH: Annotated[float, Between(100, 1e9, "USD")]
     SIMULATED_SEED: Annotated[int, Between(0, 2**32 - 1, "(a whole number)")]
     SIMULATED_PATTERN_STRENGTH: Annotated[float, Between(0, 3, "(0: pure noise, 1: learnable)")]

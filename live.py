@@ -16,6 +16,7 @@ from desk.alpaca_broker import AlpacaBroker
 from desk.brokers import Broker
 from desk.journal import Journal
 from desk.paper_broker import PaperBroker
+from figures import plural
 from learning.model_store import NoModel
 from market.clock import WallClock, utc_now, wait
 from market.hours import new_york
@@ -52,13 +53,13 @@ def run_live(
     `broker` is "alpaca" or "paper". Raises NoModel if there is none, none can be trained, and nothing is held.
     """
     timing = timing or Timing()
-    wire = open_wire(settings, timing.wait, timing.monotonic)
-    feed = open_alpaca(settings, wire)
 
     def say(words: str) -> None:
         log.info("%s", words)
         console.print(words, soft_wrap=not console.is_terminal, markup=False)
 
+    wire = open_wire(settings, timing.wait, timing.monotonic)
+    feed = open_alpaca(settings, wire, say)
     with Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(timing.now())) as journal:
         executing: Broker = (
             AlpacaBroker(wire, timing.now, settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT)
@@ -102,8 +103,8 @@ def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str],
                 say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")
             waiting = True
             continue
-        held = len(trader.books.live_trades())
-        say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree; {held} positions and working entries are ours")
+        held = plural(len(trader.books.live_trades()), "trade")
+        say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree: {held} under way")
         return now
     raise AssertionError("a clock of minutes does not end before the start")
 

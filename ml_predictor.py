@@ -11,6 +11,7 @@ python ml_predictor.py --symbols AAPL,MSFT      of these
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,17 +22,20 @@ from rich.console import Console
 from rich.table import Table
 
 import command
+from alpaca_wire import AlpacaError
 from config import Settings, load_settings
 from learning.features import FEATURES, WARMUP_BARS, SymbolBars, feature_matrix
 from learning.model_store import ModelStore, NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
-from market.bars import Bar, as_bars
+from market.bars import Bar, NoBars, as_bars
 from market.clock import utc_now
 from market.feeds import BarFeed
-from market.hours import epoch_minute, is_open, last_opened, market_time, new_york, sessions_between
+from market.hours import Session, epoch_minute, is_open, last_opened, market_time, new_york, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.window import BarWindow
-from sources import bar_store, open_market, stored_market
+from sources import open_alpaca, open_market, open_stored, open_wire, stored_market
+
+log = logging.getLogger(__name__)
 
 WINDOW_BARS = WARMUP_BARS + 390  # what warms the features up, and the longest session
 SAMPLES = ("AAPL", "MSFT", "TSLA")
@@ -99,6 +103,7 @@ class MLPredictor:
         self._model: ModelInUse | None = None
         self._windows: dict[str, BarWindow] = {}
         self._fed_until: dict[str, int] = {}  # the minute up to which a symbol's window is complete
+        self._session: Session | None = None  # the one for which the windows were built
         self.log = PredictionLog(self._settings.MODELS_DIR / "predictions")
 
     def predict(self, symbol: str) -> dict[str, Any]:
@@ -107,9 +112,19 @@ class MLPredictor:
         Returns symbol, signal (1 buy, 0 hold), confidence (probability of a profitable trade, 0.0 if unknown), price
         (last close, USD), recommendation, meets_threshold, timestamp, model_id, reason. Raises NoModel, NoBars.
         """
-        feed, now, threshold = self._open(), self._now(), self._settings.MIN_CONFIDENCE
+        return self.predict_all([symbol])[0]
+
+    def predict_all(self, symbols: Sequence[str]) -> list[dict[str, Any]]:
+        """The dicts of `predict`, their bars fetched together."""
+        now = self._now()
         model = self.model(now)
-        prediction = self.at_minute(now, [symbol], [], since=epoch_minute(now))[0]
+        predictions = self.at_minute(now, symbols, [], since=epoch_minute(now))
+        told = [self._tell(prediction, now, model) for prediction in predictions]
+        self.log.write()
+        return told
+
+    def _tell(self, prediction: Prediction, now: datetime, model: PublishedModel) -> dict[str, Any]:
+        feed, symbol, threshold = self._open(), prediction.symbol, self._settings.MIN_CONFIDENCE
         confidence = 0.0 if np.isnan(prediction.confidence) else float(prediction.confidence)
         meets = confidence >= threshold
         reason = prediction.problem or (
@@ -124,7 +139,6 @@ class MLPredictor:
         buy = meets and opened
         if prediction.problem is None:
             self.log.add(symbol, timestamp, prediction.price, confidence, model.stamp, meets=meets, buy=buy)
-            self.log.write()
         return {
             "symbol": symbol,
             "signal": int(buy),
@@ -139,7 +153,7 @@ class MLPredictor:
 
     def get_buy_signals(self, symbols: Iterable[str]) -> list[dict[str, Any]]:
         """The predictions that meet the threshold, best first."""
-        found = [prediction for prediction in map(self.predict, symbols) if prediction["meets_threshold"]]
+        found = [prediction for prediction in self.predict_all(list(symbols)) if prediction["meets_threshold"]]
         return sorted(found, key=lambda prediction: -prediction["confidence"])
 
     def get_prediction_history(self, symbol: str) -> list[dict[str, Any]]:
@@ -168,19 +182,34 @@ class MLPredictor:
     def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
         """Predict all `symbols` at `now` in one batch. Raises NoModel.
 
-        `new_bars` are those of the symbols from minute `since` on; a symbol whose window does not reach up to there (it
-        is new, or minutes were missed) is fetched anew from the feed, so that no window has a hole.
+        `new_bars` are those of the symbols from minute `since` on, and earlier ones that were corrected or came late. A
+        symbol whose window does not reach up to there (it is new, or minutes were missed) is fetched anew from the
+        feed, so that no window has a hole; so is every symbol in a session's first minute, as splits and corrections of
+        the evening change the past. One that cannot be fetched is not predicted, and tried again the next minute.
         """
         model = self.model(now)
         fresh = epoch_minute(now) - 1
+        if (session := last_opened(now)) != self._session:
+            self._session = session
+            self._fed_until.clear()
         reached = self._fed_until
         behind = [symbol for symbol in symbols if symbol not in reached or reached[symbol] < since - 1]
         for bar in new_bars:
             if bar.symbol in self._windows:
-                self._windows[bar.symbol].append(bar)
-        self._backfill(now, behind)
-        self._fed_until |= dict.fromkeys(symbols, fresh)
-        problems = [_problem(self._windows[symbol], fresh, now) for symbol in symbols]
+                self._windows[bar.symbol].put(bar)
+        try:
+            self._backfill(now, behind)
+        except AlpacaError as error:
+            log.warning("no history of %d symbols (%s): %s", len(behind), ", ".join(behind[:8]), error)
+            reached = {symbol: minute for symbol, minute in reached.items() if symbol not in behind}
+            self._windows |= {symbol: BarWindow(WINDOW_BARS) for symbol in behind}
+        else:
+            behind = []
+        self._fed_until = reached | dict.fromkeys(set(symbols).difference(behind), fresh)
+        problems = [
+            "its history cannot be fetched" if symbol in behind else _problem(self._windows[symbol], fresh, now)
+            for symbol in symbols
+        ]
         ready = [symbol for symbol, problem in zip(symbols, problems, strict=True) if problem is None]
         matrix = np.empty((len(ready), len(FEATURES)))
         for row, symbol in zip(matrix, ready, strict=True):
@@ -207,20 +236,25 @@ class MLPredictor:
         start = sessions_between(first, last_opened(now).day)[0].open
         for symbol in symbols:
             self._windows[symbol] = BarWindow(WINDOW_BARS)
-        for bar in as_bars(feed.bars(symbols, start, now)):
-            self._windows[bar.symbol].append(bar)
+        table = feed.bars(symbols, start, now)
+        for bar in as_bars(table.groupby("symbol").tail(WINDOW_BARS)):
+            self._windows[bar.symbol].put(bar)
 
     def _now(self) -> datetime:
         feed = self._open()
-        return feed.end if isinstance(feed, RecordedFeed) else utc_now()
+        return feed.end if isinstance(feed, RecordedFeed) else utc_now().replace(microsecond=0)
 
     def _open(self) -> BarFeed:
         if self._feed is None:
-            market = stored_market(self._settings) if self._settings.MARKET == "auto" else self._settings.market
-            if market in ("recorded", "simulated"):
-                self._feed = RecordedFeed(bar_store(self._settings).read_newest(self._settings.DAYS_BACK), market)
+            settings = self._settings
+            kept = stored_market(settings)
+            market = kept if kept and settings.MARKET == "auto" else settings.market
+            if market == "alpaca":
+                self._feed = open_alpaca(settings, open_wire(settings))
+            elif kept is None and settings.MARKET == "auto":
+                self._feed = open_market(settings)
             else:
-                self._feed = open_market(self._settings)
+                self._feed = open_stored(settings, market, settings.DAYS_BACK)
         return self._feed
 
 
@@ -250,7 +284,9 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if not symbols:
         symbols = known[: len(SAMPLES)]
         console.print(f"{', '.join(SAMPLES)} are not in this market; here are its first {len(symbols)}")
-    predictions = [predictor.predict(symbol) for symbol in symbols]
+    if not symbols:
+        raise NoBars("the market offers no symbols now; name some with --symbols")
+    predictions = predictor.predict_all(symbols)
     table = Table(box=None, pad_edge=False)
     for column in ("symbol", "price", "confidence", "recommendation", "reason"):
         table.add_column(column, justify="right" if column in ("price", "confidence") else "left")

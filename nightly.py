@@ -68,6 +68,7 @@ def nightly_training(
     def train(now: datetime) -> ChildTraining | Skipped:
         if not due(now):
             return Skipped("not due by --retrain")
+        feed.check_splits(now)
         write_dataset(prepare(feed, now, chosen, chosen.SYMBOLS), chosen)
         command = [sys.executable, str(TRAINER), "--as-of", now.isoformat(), "--json", "--quiet"]
         process = subprocess.Popen(  # noqa: S603 - our own script, no shell

@@ -7,21 +7,27 @@ learnt from Alpaca or from the user's own bars is never moved, and another sourc
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
+from alpaca_wire import AlpacaWire
 from config import BadSetting, Settings
 from desk.journal import lock_books
 from durable import replace_file, to_json
+from market.active_list import ActiveList
+from market.alpaca_feed import AlpacaFeed, FeedUnavailable
 from market.bar_store import BarStore
 from market.bars import read_bars
-from market.feeds import open_feed
+from market.clock import wait
+from market.feeds import simulated_feed
 from market.hours import Session, new_york
 from market.recorded_feed import RecordedFeed
+
+log = logging.getLogger(__name__)
 
 TRADED_SESSIONS = 5  # of a market that lies in the past; all earlier ones are history
 
@@ -117,14 +123,55 @@ def bar_store(settings: Settings) -> BarStore:
     return BarStore(settings.DATA_DIR / "bars")
 
 
+def open_wire(
+    settings: Settings, wait: Callable[[float], object] = wait, monotonic: Callable[[], float] = time.monotonic
+) -> AlpacaWire:
+    """The way to Alpaca on the account of .env. Opening it sends nothing; BadSetting without keys."""
+    if settings.ALPACA_API_KEY is None or settings.ALPACA_SECRET_KEY is None:
+        raise BadSetting(
+            "MARKET=alpaca cannot be reached without keys: put ALPACA_API_KEY and ALPACA_SECRET_KEY of a paper account "
+            "into .env (see .env.example), or use --market simulated"
+        )
+    urls = settings.ALPACA_TRADING_URL, settings.ALPACA_DATA_URL
+    return AlpacaWire(settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY, *urls, wait, monotonic)
+
+
+def open_alpaca(settings: Settings, wire: AlpacaWire, say: Callable[[str], object] = log.warning) -> AlpacaFeed:
+    """Alpaca's market with SYMBOLS, or else the active list; `say` tells a person what that leaves out, and why."""
+    listed = settings.SYMBOLS
+    active = ActiveList(
+        wire,
+        settings.DATA_DIR / "symbols",
+        settings.ACTIVE_SYMBOLS,
+        settings.MIN_PRICE,
+        settings.MIN_VOLUME,
+        settings.FEED,
+        say,
+    )
+    watch = active.look if listed is None else lambda now: listed
+    return AlpacaFeed(wire, bar_store(settings), watch, settings.FEED, settings.DAYS_BACK)
+
+
+def open_stored(settings: Settings, market: str, sessions: int = 0) -> RecordedFeed:
+    """What data/bars/ keeps of a market, its newest `sessions` or all (0), as one that lies in the past.
+
+    Raises NoBars, BadBars. A session of Alpaca's that is still open is not part of it.
+    """
+    bars = bar_store(settings).read_newest(sessions, complete=market == "alpaca")
+    return RecordedFeed(bars, market, feed_of(settings, market))
+
+
 def open_market(settings: Settings, bars: Path | None = None) -> RecordedFeed:
-    """The chosen market; its `recorded` bars are those of `bars`, or the ones imported before."""
+    """The chosen market, which lies in the past; its `recorded` bars are those of `bars`, or the ones imported before.
 
-    def recorded() -> pd.DataFrame:
-        return bar_store(settings).read_newest() if bars is None else read_bars(bars)
-
-    seed, strength = settings.SIMULATED_SEED, settings.SIMULATED_PATTERN_STRENGTH
-    feed = open_feed(settings.market, settings.FEED, recorded, settings.DAYS_BACK, seed, strength)
+    Raises FeedUnavailable for Alpaca's, which `open_alpaca` and, for what is stored, `open_stored` open.
+    """
+    if settings.market == "alpaca":
+        raise FeedUnavailable("market alpaca cannot be replayed here; use --market simulated, or python backtest.py")
+    if settings.market == "simulated":
+        feed = simulated_feed(settings.DAYS_BACK, settings.SIMULATED_SEED, settings.SIMULATED_PATTERN_STRENGTH)
+    else:
+        feed = open_stored(settings, "recorded") if bars is None else RecordedFeed(read_bars(bars))
     offered = feed.symbols(feed.end)
     if settings.SYMBOLS is not None and not set(settings.SYMBOLS) & set(offered):
         raise BadSetting(

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -174,9 +175,10 @@ def _bad(frame: pd.DataFrame, rows: pd.Series[bool], rule: str, source: str) -> 
     )
 
 
-def _check_values(frame: pd.DataFrame, source: str) -> None:
+def _rules(frame: pd.DataFrame) -> list[tuple[pd.Series[bool], str]]:
+    """What a single bar has to obey: the rows that do not, and the rule in words."""
     prices = frame[PRICES]
-    rules = [
+    return [
         (prices.isna().any(axis=1), "a price is missing or NaN"),
         (~np.isfinite(prices).all(axis=1), "a price is infinite"),
         ((prices <= 0).any(axis=1), "a price is not positive"),
@@ -186,9 +188,39 @@ def _check_values(frame: pd.DataFrame, source: str) -> None:
         (~np.isfinite(frame["volume"]) | (frame["volume"] < 0), "volume is missing, infinite or negative"),
         (frame["timestamp"] != frame["timestamp"].dt.floor("min"), "the timestamp is not the start of a minute"),
     ]
-    for rows, rule in rules:
+
+
+def _check_values(frame: pd.DataFrame, source: str) -> None:
+    for rows, rule in _rules(frame):
         if rows.any():
             raise _bad(frame, rows, rule, source)
+
+
+def sift_bars(
+    frame: pd.DataFrame, start: datetime, end: datetime, source: str
+) -> tuple[pd.DataFrame, Mapping[str, float]]:
+    """Rows of COLUMNS as a service sent them -> a checked table of start <= timestamp < end, and what was dropped.
+
+    The user can mend a file and not a service, so that rows which break a rule are dropped instead of raising; the
+    first of two bars for a minute stays. The log counts them by rule, the second value is the dropped share of each
+    symbol that lost any. Rows outside the regular session are no fault and are left out without a word.
+    """
+    stamps = pd.to_datetime(frame["timestamp"].astype("str"), utc=True, errors="coerce", format="ISO8601")
+    numbers = {name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in [*PRICES, "volume"]}
+    table = frame.assign(timestamp=stamps.dt.as_unit("us"), **numbers)
+    within = (table["timestamp"] >= start) & (table["timestamp"] < end)
+    again = within & table.duplicated(["symbol", "timestamp"])
+    outside = (~within, "not a time that was asked for")
+    broken = pd.Series(data=False, index=table.index)
+    for rows, rule in (outside, *_rules(table), (again, "a second bar for one minute")):
+        if (found := rows & ~broken).any():
+            which = ", ".join(table["symbol"][found].unique()[:8])
+            log.warning("%s: dropped %s bars (%s): %s", source, f"{int(found.sum()):,}", which, rule)
+            broken |= rows
+    shares = broken.groupby(table["symbol"]).mean()
+    kept = table[~broken]
+    kept = kept[market_time(epoch_minutes(kept["timestamp"])).inside]
+    return check_bars(kept, source), {str(symbol): float(share) for symbol, share in shares.items() if share > 0}
 
 
 def _leave_out(frame: pd.DataFrame, source: str) -> pd.DataFrame:

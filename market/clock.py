@@ -23,6 +23,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def wait(seconds: float) -> None:
+    """Let time pass."""
+    time.sleep(seconds)
+
+
 @dataclass(frozen=True)
 class WallClock:
     """Yields each minute (UTC, seconds zero) once it has begun, `lateness_seconds` late; a missed minute is skipped.
@@ -32,7 +37,7 @@ class WallClock:
     """
 
     now: Callable[[], datetime] = utc_now
-    wait: Callable[[float], object] = time.sleep
+    wait: Callable[[float], object] = wait
     lateness_seconds: float = LATENESS_SECONDS
 
     def __iter__(self) -> Iterator[datetime]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
 import pandas as pd
 
-from market.alpaca_feed import AlpacaFeed
 from market.bars import Bar
 from market.hours import sessions_between
 from market.recorded_feed import RecordedFeed
@@ -37,20 +36,17 @@ class BarFeed(Protocol):
         """A checked bars table of those symbols, with start <= timestamp and timestamp + 1 minute <= end."""
 
     def new_bars(self, symbols: Sequence[str], after_minute: int, now: datetime) -> list[Bar]:
-        """The bars with after_minute < minute that are known at `now`, sorted by minute, then symbol."""
+        """The bars with after_minute < minute that are known at `now`, sorted by minute, then symbol.
+
+        A live market adds bars of the minutes just before that came late or were corrected since they were handed out.
+        """
+
+    def check_splits(self, now: datetime) -> list[str]:
+        """Hold what is stored against the source's split-adjusted prices of `now`; the symbols fetched anew."""
 
 
-def open_feed(
-    market: str, feed: str, recorded: Callable[[], pd.DataFrame], days_back: int, seed: int, pattern_strength: float
-) -> RecordedFeed:
-    """The feed of a market: Alpaca's `feed`, the user's `recorded` bars (read when needed), or the simulated market.
-
-    The simulated market holds `days_back` calendar days and two weeks more.
-    """
-    if market == "alpaca":
-        AlpacaFeed(feed)
-    if market == "recorded":
-        return RecordedFeed(recorded())
+def simulated_feed(days_back: int, seed: int, pattern_strength: float) -> RecordedFeed:
+    """The simulated market of `days_back` calendar days and two weeks more."""
     first = SIMULATED_END - timedelta(days=days_back + SIMULATED_EXTRA_DAYS)
     bars = simulate_bars(sessions_between(first, SIMULATED_END), seed=seed, pattern_strength=pattern_strength)
     return RecordedFeed(bars, market="simulated")

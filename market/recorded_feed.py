@@ -1,4 +1,4 @@
-"""Bars that are on this machine: the user's own files, or the simulated market's."""
+"""Bars that are on this machine: the user's own files, what was kept of Alpaca's, or the simulated market's."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from market.hours import Session, epoch_minute, market_time, moment, new_york, s
 class RecordedFeed:
     """A feed over a checked bars table in memory.
 
-    Args: `bars` as `market.bars.read_bars` returns them, not empty; `market` is "recorded", or "simulated" for bars
-    that were made up. Memory: one session at a time is kept as Bar tuples besides the table.
+    Args: `bars` as `market.bars.read_bars` returns them, not empty; `market` is "recorded", "simulated" for bars that
+    were made up, or "alpaca" with the `feed` that they came by. Memory: one session at a time is kept as Bar tuples
+    besides the table.
     """
 
-    def __init__(self, bars: pd.DataFrame, market: str = "recorded") -> None:
+    def __init__(self, bars: pd.DataFrame, market: str = "recorded", feed: str | None = None) -> None:
         if bars.empty:
             raise NoBars(
                 f"the {market} market holds no bars; name some with --bars PATH, or run: python build_dataset.py"
             )
-        self.market = self.feed = market
+        self.market, self.feed = market, feed or market
         self._bars = bars
         self._minutes = epoch_minutes(bars["timestamp"])
         self._symbols = [symbol for symbol, _ in symbol_slices(bars["symbol"])]
@@ -62,6 +63,10 @@ class RecordedFeed:
         before = epoch_minute(now)
         wanted = set(symbols)
         return [bar for bar in self._between(after_minute + 1, before) if bar.symbol in wanted]
+
+    def check_splits(self, now: datetime) -> list[str]:
+        """Nothing to compare with: these bars are what they are."""
+        return []
 
     def _between(self, first: int, stop: int) -> list[Bar]:
         """Bars with first <= minute < stop, by minute; a page of one day is turned into tuples at a time."""

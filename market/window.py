@@ -1,4 +1,4 @@
-"""The newest bars of one symbol as arrays that are appended to in place, so that a minute costs no copy of the past."""
+"""The newest bars of one symbol as arrays that are added to in place, so that a minute costs no copy of the past."""
 
 from __future__ import annotations
 
@@ -36,14 +36,26 @@ class BarWindow:
         """Start of the newest bar, 0 when there is none."""
         return int(self._minutes[self._size - 1]) if self._size else 0
 
-    def append(self, bar: Bar) -> None:
-        """Add a bar; one that is not newer than the newest is passed over, as it is known already."""
+    def put(self, bar: Bar) -> None:
+        """Add a bar in its place by time; for a minute that is there already it is the last word (a correction).
+
+        A late bar older than the whole window is passed over.
+        """
+        kept, place = self.minutes, self._size
         if bar.minute <= self.last_minute:
+            place += int(np.searchsorted(kept, bar.minute)) - len(kept)
+        if place < self._size and self._minutes[place] == bar.minute:
+            self._values[:, place] = bar[2:]
+            return
+        if len(self) == self._keep and bar.minute < kept[0]:
             return
         if self._size == self._minutes.size:
             self._minutes[: self._keep] = self._minutes[-self._keep :]
             self._values[:, : self._keep] = self._values[:, -self._keep :]
+            place -= self._size - self._keep
             self._size = self._keep
-        self._minutes[self._size] = bar.minute
-        self._values[:, self._size] = bar[2:]
+        self._minutes[place + 1 : self._size + 1] = self._minutes[place : self._size]
+        self._values[:, place + 1 : self._size + 1] = self._values[:, place : self._size]
+        self._minutes[place] = bar.minute
+        self._values[:, place] = bar[2:]
         self._size += 1

@@ -112,7 +112,7 @@ def test_a_new_symbol_is_fetched_alone_and_merged(store: BarStore, folder: Path)
     update(store, FakeMarket(price=100.0))
     market = FakeMarket(price=7.0)
     assert update(store, market, symbols=["NVDA", "TSLA"]) == [(39, False)] * 3
-    assert [asked for _, asked in market.asked] == [["TSLA"]] * 3
+    assert market.asked == [(FRIDAY.day, ["TSLA"])]  # all its sessions at once
     assert note(folder, FRIDAY)["symbols"] == ["AMD", "NVDA", "TSLA"]
     assert read(store).groupby("symbol")["close"].agg(["count", "min", "max"]).values.tolist() == [
         [117, 100.0, 100.0],
@@ -151,6 +151,76 @@ def test_another_feed_is_fetched_anew(store: BarStore, folder: Path) -> None:
     assert set(read(store)["close"]) == {2.0}
 
 
+@pytest.mark.parametrize(("room", "chunks"), [(1, 3), (2 * 2 * 390, 2), (3 * 2 * 390, 1)])
+def test_sessions_are_fetched_together_while_they_fit_into_a_chunk(
+    store: BarStore, monkeypatch: pytest.MonkeyPatch, room: int, chunks: int
+) -> None:
+    monkeypatch.setattr("market.bar_store.CHUNK_BARS", room)
+    market = FakeMarket()
+    assert update(store, market) == [(78, False)] * 3
+    assert len(market.asked) == chunks
+    pd.testing.assert_frame_equal(read(store), check_bars(read(store)))
+
+
+def test_a_session_is_complete_only_once_its_last_bars_have_settled(store: BarStore, folder: Path) -> None:
+    for minutes, complete in ((19, False), (20, True)):
+        now = TUESDAY.close + minutes * MINUTE
+        list(store.update(FakeMarket().bars, "iex", ["AMD"], [TUESDAY], now, settle=20 * MINUTE))
+        assert note(folder, TUESDAY)["complete"] is complete
+    assert store.days(complete=True) == [TUESDAY.day]
+
+
+def test_a_symbol_whose_bars_were_unusable_is_asked_for_again(store: BarStore, folder: Path) -> None:
+    list(store.update(FakeMarket(silent=["AMD"]).bars, "iex", ["AMD", "NVDA"], WEEK, LATER, unusable={"AMD"}))
+    assert note(folder, MONDAY)["symbols"] == ["NVDA"]
+    market = FakeMarket()
+    update(store, market)
+    assert market.asked == [(FRIDAY.day, ["AMD"])]
+
+
+def test_a_forgotten_symbol_is_fetched_anew_and_the_others_stay(store: BarStore, folder: Path) -> None:
+    update(store, FakeMarket(price=1.0))
+    store.forget(["AMD"])
+    assert read(store)["symbol"].unique().tolist() == ["NVDA"]
+    assert note(folder, MONDAY)["symbols"] == ["NVDA"]
+    market = FakeMarket(price=2.0)
+    update(store, market)
+    assert market.asked == [(FRIDAY.day, ["AMD"])]
+    assert read(store).groupby("symbol")["close"].first().to_dict() == {"AMD": 2.0, "NVDA": 1.0}
+
+
+def test_forgetting_ends_with_the_newest_day_so_that_a_cut_is_seen_again(
+    store: BarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(store, FakeMarket())
+    replace = Path.replace
+
+    def fails_on_tuesday(source: Path, target: Path) -> Path:
+        if target.stem == str(TUESDAY.day):
+            raise OSError(28, "No space left on device")
+        return replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails_on_tuesday)
+        with pytest.raises(OSError, match="No space left"):
+            store.forget(["AMD"])
+    assert set(store.read(TUESDAY.day, TUESDAY.day)["symbol"]) == {"AMD", "NVDA"}
+    assert set(store.read(FRIDAY.day, MONDAY.day)["symbol"]) == {"NVDA"}
+
+
+def test_two_processes_that_add_different_symbols_both_keep_theirs(store: BarStore, folder: Path) -> None:
+    class Slow(FakeMarket):
+        """While it answers, another process fetches another symbol."""
+
+        def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+            update(BarStore(folder), FakeMarket(), symbols=["TSLA"])
+            return super().bars(symbols, start, end)
+
+    update(store, Slow(), symbols=["AMD"])
+    assert read(store)["symbol"].unique().tolist() == ["AMD", "TSLA"]
+    assert note(folder, MONDAY)["symbols"] == ["AMD", "TSLA"]
+
+
 # --- after a crash --------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +250,11 @@ def test_a_note_whose_bars_are_gone_is_worth_nothing(store: BarStore, folder: Pa
     assert update(store, market) == [(0, True), (78, False), (0, True)]
 
 
-def test_a_fetch_that_fails_keeps_the_sessions_before_it(store: BarStore) -> None:
+def test_a_fetch_that_fails_keeps_the_sessions_before_it(
+    store: BarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("market.bar_store.CHUNK_BARS", 2 * 390)
+
     class Broken(FakeMarket):
         def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
             if start == MONDAY.open:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from trading import settings_in
+from standin import StandIn
+from trading import publish_eager_model, settings_in
 
 import build_dataset
+import ml_predictor
 from build_dataset import prepare, read_dataset, recorded_end, write_dataset
 from learning.features import FEATURES, WARMUP_BARS, compute_features
 from learning.labels import label_trades
+from market.bar_store import BarStore
 from market.bars import NoBars
-from market.hours import at_new_york, sessions_between
+from market.clock import utc_now
+from market.hours import at_new_york, last_closed, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
 
@@ -259,7 +264,7 @@ def test_quiet_prints_nothing(bars_file: Path, capsys: pytest.CaptureFixture[str
     [
         (["--market", "recorded"], 7, "python build_dataset.py"),
         (["--bars", "no/such/file.parquet"], 2, "no such file or folder; check the path given to --bars"),
-        (["--market", "alpaca"], 2, "Use --market simulated"),
+        (["--market", "alpaca"], 2, "cannot be reached without keys: put ALPACA_API_KEY"),
         (["--market", "simulated", "--days", "4"], 2, "DAYS_BACK=4 (command line) is not allowed: 5 to 3650"),
         (["--market", "simulated", "--symbols", "A/B"], 2, "SYMBOLS='A/B' (command line) is not allowed"),
     ],
@@ -318,3 +323,66 @@ def test_a_change_of_settings_shows_in_the_data_set(
     stopped = dataset.examples["exit_reason"] == "stop"
     raw = dataset.examples["net_return"][stopped] + dataset.about["trade_rules"]["round_trip_cost"]
     assert raw.median() == pytest.approx(-0.01, abs=1e-4)
+
+
+# --- from Alpaca, over HTTP against the stand-in ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def alpaca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in at the machine's own time, with two symbols that traded in the last two weeks; its keys are set."""
+    now = utc_now()
+    closed = last_closed(now).day
+    bars = simulate_bars(sessions_between(closed - timedelta(days=13), closed), ["SIM06", "SIM10"], seed=19)
+    bars.assign(volume=bars["volume"].round()).to_parquet(tmp_path / "alpaca.parquet", index=False)
+    with StandIn.start(tmp_path / "standin", bars=tmp_path / "alpaca.parquet", now=now) as standin:
+        names = {"API_KEY": standin.KEY, "SECRET_KEY": standin.SECRET, "TRADING_URL": standin.api}
+        for name, value in {**names, "DATA_URL": standin.api}.items():
+            monkeypatch.setenv(f"ALPACA_{name}", value)
+        monkeypatch.setenv("MIN_VOLUME", "0")
+        yield standin
+
+
+def test_from_alpaca_the_active_list_is_collected_and_a_second_run_asks_only_for_what_can_be_new(
+    alpaca: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door("--market", "alpaca", "--days", "14", "--json") == 0
+    out = capsys.readouterr().out
+    result = json.loads(out.splitlines()[-1])
+    assert (result["market"], result["feed"], result["symbols"]) == ("alpaca", "iex", ["SIM06", "SIM10"])
+    assert result["rows"] > 500
+    assert "most active, but left out: " in said(out)
+    note = json.loads((tmp_path / "data" / "bars" / f"{result['first'][:10]}.json").read_text())
+    assert note == {"symbols": ["SIM06", "SIM10"], "feed": "iex", "adjustment": "split", "complete": True}
+    assert json.loads((tmp_path / "data" / "source.json").read_text()) == {"market": "alpaca", "feed": "iex"}
+    alpaca.clear_requests()
+    assert door("--market", "alpaca", "--days", "14") == 0
+    assert "bars: nothing new" in said(capsys.readouterr().out)
+    newest = BarStore(tmp_path / "data" / "bars").days(complete=True)[-1]
+    queries = [entry["query"] for entry in alpaca.requests("/v2/stocks/bars")]
+    assert len(queries) <= 2  # the split check, and today
+    assert min(query["start"] for query in queries) >= str(newest)
+
+
+def test_the_predictor_s_door_answers_from_alpaca(
+    alpaca: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(settings_in(tmp_path), MODELS_DIR=tmp_path / "models")
+    publish_eager_model(settings, pd.read_parquet(tmp_path / "alpaca.parquet"))
+    card = next(settings.MODELS_DIR.glob("card_*.json"))
+    card.write_text(json.dumps({**json.loads(card.read_text()), "market": "alpaca", "feed": "iex"}))
+    assert ml_predictor.main(["--market", "alpaca", "--json"]) == 0
+    predictions = json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]
+    assert [p["symbol"] for p in predictions] == ["SIM06", "SIM10"]
+    assert all(p["price"] > 0 and p["reason"] for p in predictions)
+    queries = [entry["query"]["symbols"] for entry in alpaca.requests("/v2/stocks/bars")]
+    assert set(queries) == {"SIM06,SIM10"}
+
+
+def test_wrong_keys_end_the_door_with_exit_code_3(
+    alpaca: StandIn, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    alpaca.keys("PKOTHER0000000000000", "othersecret00000000000000000000000000000")
+    assert door("--market", "alpaca") == 3
+    assert "Copy the paper account's keys" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "dataset.parquet").exists()

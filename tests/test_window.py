@@ -24,32 +24,43 @@ def test_a_new_window_is_empty() -> None:
 
 def test_values_are_open_high_low_close_and_volume() -> None:
     window = BarWindow(3)
-    window.append(Bar("NVDA", 7, 1.0, 4.0, 0.5, 2.0, 900.0))
+    window.put(Bar("NVDA", 7, 1.0, 4.0, 0.5, 2.0, 900.0))
     assert window.values[:, -1].tolist() == [1.0, 4.0, 0.5, 2.0, 900.0]
     assert window.minutes.tolist() == [7]
 
 
-def test_a_bar_that_is_known_or_older_is_passed_over() -> None:
+def test_a_bar_for_a_minute_that_is_there_is_its_last_word() -> None:
     window = BarWindow(3)
-    for known in (bar(5), bar(6), bar(6, salt=1.0), bar(5, salt=1.0), bar(1)):
-        window.append(known)
+    for known in (bar(5), bar(6), bar(6, salt=1.0), bar(5, salt=2.0)):
+        window.put(known)
     assert window.minutes.tolist() == [5, 6]
-    assert window.values[4].tolist() == [50.0, 60.0]
+    assert window.values[4].tolist() == [52.0, 61.0]
     assert window.last_minute == 6
 
 
-@given(bars=st.integers(1, 9), steps=st.lists(st.integers(-2, 3), max_size=120))
-@settings(max_examples=200)
-def test_after_any_appends_the_window_is_the_end_of_a_plain_list(bars: int, steps: list[int]) -> None:
+def test_a_late_bar_is_put_in_its_place_and_one_older_than_a_full_window_is_passed_over() -> None:
+    window = BarWindow(3)
+    for late in (bar(5), bar(8), bar(6)):
+        window.put(late)
+    assert window.minutes.tolist() == [5, 6, 8]
+    window.put(bar(4))
+    assert window.minutes.tolist() == [5, 6, 8]
+    window.put(bar(7))
+    assert window.minutes.tolist() == [6, 7, 8]
+    assert window.values[4].tolist() == [60.0, 70.0, 80.0]
+
+
+@given(bars=st.integers(1, 9), steps=st.lists(st.integers(-4, 5), max_size=120))
+@settings(max_examples=300)
+def test_after_any_bars_the_window_is_the_end_of_a_plain_table(bars: int, steps: list[int]) -> None:
     window = BarWindow(bars)
-    plain: list[Bar] = []
+    plain: dict[int, Bar] = {}
     minute = 10
     for salt, step in enumerate(steps):
         minute = max(minute + step, 1)
-        window.append(bar(minute, salt))
-        if not plain or minute > plain[-1].minute:
-            plain.append(bar(minute, salt))
-        newest = plain[-bars:]
+        window.put(bar(minute, salt))
+        plain[minute] = bar(minute, salt)
+        newest = [plain[m] for m in sorted(plain)[-bars:]]
         assert len(window) == len(newest)
         assert window.last_minute == newest[-1].minute
         assert window.minutes.tolist() == [b.minute for b in newest]
@@ -61,7 +72,7 @@ def test_a_long_run_keeps_the_newest_bars_and_no_more_room_than_at_the_start(bar
     window = BarWindow(bars)
     room = window._values.nbytes
     for minute in range(1, 5001):
-        window.append(bar(minute))
+        window.put(bar(minute))
     assert window.minutes.tolist() == list(range(5001 - bars, 5001))
     assert np.array_equal(window.values[4], np.arange(5001 - bars, 5001) * 10.0)
     assert window._values.nbytes == room
