@@ -100,8 +100,9 @@ class PoliteAdapter(HTTPAdapter):
     Args: `secrets` never appear in a message; `budget` counts every try.
     """
 
-    def __init__(self, budget: Budget, secrets: tuple[str, ...]) -> None:
+    def __init__(self, budget: Budget, secrets: tuple[str, ...], read_tries: int) -> None:
         super().__init__(pool_maxsize=1)
+        self._read_tries = read_tries
         self._budget = budget
         self._secrets = secrets
 
@@ -112,7 +113,7 @@ class PoliteAdapter(HTTPAdapter):
         if host not in HOSTS:
             raise Refused(0, {}, f"{host} is neither Alpaca's paper or data host nor loopback; nothing was sent")
         deadline = time.monotonic() + DEADLINE_SECONDS
-        tries = READ_TRIES if request.method == "GET" else 1
+        tries = self._read_tries if request.method == "GET" else 1
         for attempt in range(1, tries + 1):
             self._budget.take()
             try:
@@ -194,7 +195,7 @@ class AlpacaWire:
     """alpaca-py's three clients on one account's keys: `trading`, `data`, `screener`. Opening it sends nothing.
 
     Args: `key`, `secret`; URLs as scheme and host; `wait` (seconds) is how back-off and budget let time pass, counted
-    by `monotonic`.
+    by `monotonic`; `read_tries` of a GET.
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class AlpacaWire:
         data_url: str,
         wait: Callable[[float], object],
         monotonic: Callable[[], float] = time.monotonic,
+        read_tries: int = READ_TRIES,
     ) -> None:
         self.wait = wait
         self._trading_budget = Budget(wait, monotonic)
@@ -219,7 +221,7 @@ class AlpacaWire:
             (self.screener, data_budget),
         ):
             client._retry = 0  # the adapter's part
-            adapter = PoliteAdapter(budget, (key, secret))
+            adapter = PoliteAdapter(budget, (key, secret), read_tries)
             client._session.mount("https://", adapter)
             client._session.mount("http://", adapter)
 

@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 
+import check
 import command
 import report
 from build_dataset import store_bars
@@ -35,7 +36,7 @@ from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
 from replay import history_before, run_replay
-from sources import claim, open_market, traded_sessions
+from sources import claim, open_market, open_wire, traded_sessions
 from trader import LiveTrader
 
 __all__ = ["LiveTrader", "main"]
@@ -52,6 +53,9 @@ Alpaca's paper account as market and broker is not built yet; keys in .env make 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     if arguments.status:
         return _status(settings, console)
+    if arguments.check:
+        wire = open_wire(settings, read_tries=1) if settings.has_keys else None
+        return check.show(settings, wire, utc_now(), console)
     live = settings.market == "alpaca"
     if arguments.broker == "alpaca" and not live:
         raise command.UsageError(
@@ -120,6 +124,7 @@ def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("live_trader.py", __doc__)
     parser.add_argument("--broker", choices=("auto", "alpaca", "paper"), default="auto", help="who executes the orders")
+    parser.add_argument("--check", action="store_true", help="is everything ready for Alpaca? Changes nothing")
     parser.add_argument("--once", action="store_true", help="trade one minute and end (Alpaca)")
     parser.add_argument("--no-entries", action="store_true", help="watch and exit only")
     parser.add_argument("--status", action="store_true", help="show what the books say and end")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from alpaca_wire import AlpacaWire
+from alpaca_wire import READ_TRIES, AlpacaWire
 from config import BadSetting, Settings
 from desk.journal import lock_books
 from durable import replace_file, to_json
@@ -124,7 +124,10 @@ def bar_store(settings: Settings) -> BarStore:
 
 
 def open_wire(
-    settings: Settings, wait: Callable[[float], object] = wait, monotonic: Callable[[], float] = time.monotonic
+    settings: Settings,
+    wait: Callable[[float], object] = wait,
+    monotonic: Callable[[], float] = time.monotonic,
+    read_tries: int = READ_TRIES,
 ) -> AlpacaWire:
     """The way to Alpaca on the account of .env. Opening it sends nothing; BadSetting without keys."""
     if settings.ALPACA_API_KEY is None or settings.ALPACA_SECRET_KEY is None:
@@ -133,7 +136,7 @@ def open_wire(
             "into .env (see .env.example), or use --market simulated"
         )
     urls = settings.ALPACA_TRADING_URL, settings.ALPACA_DATA_URL
-    return AlpacaWire(settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY, *urls, wait, monotonic)
+    return AlpacaWire(settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY, *urls, wait, monotonic, read_tries)
 
 
 def open_alpaca(settings: Settings, wire: AlpacaWire, say: Callable[[str], object] = log.warning) -> AlpacaFeed:

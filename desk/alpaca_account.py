@@ -76,14 +76,20 @@ class AlpacaAccount:
         limits = [amount(raw, name) for name in ("cash", "buying_power", "non_marginable_buying_power") if name in raw]
         return Account(amount(raw, "cash"), amount(raw, "equity"), max(CASH_SHARE * min(limits), 0.0))
 
-    def hindrance(self, here: datetime, close: datetime) -> str | None:
-        """Why no entry may be made now, or None; `here` is this machine's time, `close` the end of the session."""
+    def blocked(self) -> str | None:
+        """Why the account may not buy, in Alpaca's own words, or None."""
         account = self._trading.get_account()
         if account.get("status") != "ACTIVE":
             return f"Alpaca says that the account's status is {account.get('status')}"
         for flag in _FLAGS:
             if account.get(flag) is not False:  # what is not said counts as blocked
                 return f"Alpaca says {flag}: {account.get(flag)}"
+        return None
+
+    def hindrance(self, here: datetime, close: datetime) -> str | None:
+        """Why no entry may be made now, or None; `here` is this machine's time, `close` the end of the session."""
+        if (words := self.blocked()) is not None:
+            return words
         clock = self.clock()
         if abs(skew := (clock["timestamp"] - here).total_seconds()) > MAX_SKEW_SECONDS:
             return f"this machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} Alpaca's; set it"

@@ -136,6 +136,7 @@ def test_the_bar_of_the_running_minute_is_not_known(feed: AlpacaFeed, standin: S
     standin.set_clock(NOON + timedelta(seconds=42))
     found = feed.bars(SYMBOLS, TODAY.open, NOON + timedelta(seconds=42))
     assert found["timestamp"].max() == NOON - MINUTE
+    assert [query["end"] for query in asked(standin)] == [(NOON - MINUTE).isoformat()]
 
 
 def test_outside_sessions_there_is_an_empty_table_and_no_request(feed: AlpacaFeed, standin: StandIn) -> None:
@@ -646,14 +647,14 @@ def test_windows_are_built_anew_in_a_session_s_first_minute_so_that_a_split_is_i
     predict(predictor, TODAY.close, SYMBOLS)
     feed = predictor._open()
     feed.bars(SYMBOLS, SESSIONS[0].open, EVENING)
-    before = predictor._windows["NVDA"].values[3, -1]
+    before = predictor._windows["NVDA"].values[3].copy()
     split(standin)
     assert feed.check_splits(MORNING) == ["NVDA"]
     opened = MORNING + timedelta(hours=5, minutes=30)
     standin.set_clock(opened + PUBLISHED)
     since = epoch_minute(TODAY.close)  # as the trader has it: no minute of a session was missed
     predictor.at_minute(opened, SYMBOLS, feed.new_bars(SYMBOLS, since - 1, opened), since)
-    assert predictor._windows["NVDA"].values[3, -1] == pytest.approx(before / 10, rel=1e-3)
+    assert predictor._windows["NVDA"].values[3] == pytest.approx(before / 10, rel=1e-3)
 
 
 def test_the_data_set_of_the_evening_comes_from_alpaca_and_can_be_traded_again_from_the_store(

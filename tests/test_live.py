@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -60,7 +61,7 @@ class Account:
 
     def trade(self, minutes: Iterable[datetime], **options: Any) -> MarketScheduler:
         """One process of the live trader over these minutes."""
-        console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+        console = Console(width=200, record=True, file=io.StringIO())
         try:
             time = VirtualTime(self.standin, minutes)
             return run_live(self.settings, console, timing=time.timing(), **options)
