@@ -77,7 +77,7 @@ def run_live(
         try:
             first = _start(trader, minutes, say)
             if (missing := _no_model(predictor, first)) is not None:
-                say(f"{missing}. A first one is trained now")
+                say(f"{missing.partition('. Run')[0]}; one is trained now")
                 scheduler.begin_training(first)
                 if not trader.books.live_trades():
                     scheduler.finish_training()

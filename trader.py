@@ -113,8 +113,6 @@ class LiveTrader:
     def rebalance(self, now: datetime) -> None:
         """04:00: compare the books, and write down what will be sold as the session's first act, and why."""
         self.reconcile(now)
-        for symbol in set(self._feed.check_splits(now)) & set(self.books.live_trades()):
-            self._say(f"{symbol} was split while it is held: the books count shares of before; look after it by hand")
         plan = {
             symbol: reason
             for symbol, position in self._broker.positions().items()
@@ -124,6 +122,8 @@ class LiveTrader:
         if held := len(self.books.live_trades()):
             planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  rebalance: {held} held, to be sold at the open: {planned}")
+        for symbol in set(self._feed.check_splits(now)) & set(self.books.live_trades()):
+            self._say(f"{symbol} was split while it is held: the books count shares of before; look after it by hand")
 
     # --- the trading minute ------------------------------------------------------------------------------------------
 
