@@ -130,9 +130,7 @@ class Probe:
         yield "shares free", f"{free} after {self._since(started)}"
 
     def _leave_flat(self, symbol: str, name: str) -> None:
-        for order in self._living(symbol):
-            self._refusal(lambda order=order: self._trading.cancel_order_by_id(order.id))
-        self._until(lambda: self._living(symbol), lambda rows: not rows, FREE_SECONDS)
+        self._until(lambda: self._cancel_all(symbol), lambda living: not living, FREE_SECONDS)
         rows = self._account.orders(self._day_ago, [symbol])
         ours = [order for row in rows if row.client_id.startswith(name) for order in row.family]
         held = sum(order.filled if order.side == "buy" else -order.filled for order in ours)
@@ -140,6 +138,13 @@ class Probe:
             self._until(lambda: self._account.free_shares(symbol), lambda free: free >= held, FREE_SECONDS)
             self._trading.submit_order(market_sale(f"{name}-end", symbol, held))
             self._until(self._account.shares, lambda shares: symbol not in shares, FILL_SECONDS)
+
+    def _cancel_all(self, symbol: str) -> list[Placed]:
+        """Ask for the end of what lives: an entry that fills meanwhile brings legs to life, so ask until none does."""
+        living = self._living(symbol)
+        for order in living:
+            self._refusal(lambda order=order: self._trading.cancel_order_by_id(order.id))
+        return living
 
     def _living(self, symbol: str) -> list[Placed]:
         rows = self._account.orders(self._day_ago, [symbol])
