@@ -45,9 +45,11 @@ PLAIN_TRAINING_SECONDS = 15  # a session with its nightly training, plain scikit
 
 NEXT_STEPS = """
 What to look at: the page above, python report.py, python ml_predictor.py, the cards in models/.
-From here: trade your own minute bars with
-  python backtest.py --market recorded --bars PATH
-Alpaca's paper account as market and broker is not built yet; keys in .env make the program say so."""
+Your own minute bars:  python backtest.py --market recorded --bars PATH
+From here to Alpaca's paper account:
+  1. create a free account at alpaca.markets and generate the keys of its paper account
+  2. cp .env.example .env && chmod 600 .env, and put the keys into .env
+  3. python live_trader.py --check, then python live_trader.py"""
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:

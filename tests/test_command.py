@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 import command
+from alpaca_wire import KeysRefused, Unreachable
 from command import EXIT_CODES, UsageError
 from config import BadSetting, Settings
-from desk.alpaca_broker import BrokerUnavailable
 from desk.journal import AlreadyRunning, NewerJournal
 from desk.paper_broker import BadAccountFile
 from learning.evaluation import TooFewSessions
@@ -30,8 +30,8 @@ DOCUMENTED_CODES = {
     UsageError: 2,
     BadBars: 2,
     FeedUnavailable: 2,
-    BrokerUnavailable: 2,
     OutsideCalendar: 2,
+    KeysRefused: 3,
     AlreadyRunning: 4,
     StateRefused: 5,
     NewerJournal: 5,
@@ -39,6 +39,7 @@ DOCUMENTED_CODES = {
     TooFewSessions: 7,
     NoModel: 7,
     NoBars: 7,
+    Unreachable: 7,
 }
 
 
