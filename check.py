@@ -21,6 +21,7 @@ from rich.text import Text
 from alpaca_wire import AlpacaError, AlpacaWire, KeysRefused, Refused, Unreachable
 from config import Settings
 from desk.alpaca_account import MAX_SKEW_SECONDS, AlpacaAccount
+from desk.orders import Account
 from figures import plural
 from learning.model_store import ModelStore, NoModel
 from market.hours import new_york, next_session, sessions_between
@@ -58,7 +59,7 @@ def findings(settings: Settings, wire: AlpacaWire | None, now: datetime) -> Iter
 
 def _online(settings: Settings, wire: AlpacaWire, now: datetime) -> Iterator[Finding]:
     try:
-        money = AlpacaAccount(wire.trading).money()
+        money, blocked = AlpacaAccount(wire.trading).read()
     except KeysRefused as error:
         yield Finding("keys", False, str(error), 3)
         return
@@ -66,9 +67,8 @@ def _online(settings: Settings, wire: AlpacaWire, now: datetime) -> Iterator[Fin
         yield Finding("Alpaca", False, f"{error}. Look at the network and at status.alpaca.markets, then try again")
         return
     yield Finding("keys", True, "accepted by Alpaca's paper account")
-    about = f"cash {money.cash:,.2f} USD, equity {money.equity:,.2f}, for entries {money.buying_power:,.2f}"
+    yield account(money, blocked)
     lines: list[tuple[str, Callable[[], Finding]]] = [
-        ("account", lambda: account(wire, about)),
         ("feed", lambda: feed(settings, wire)),
         ("clock", lambda: clock(wire, now)),
         ("calendar", lambda: calendar(wire, new_york(now).date())),
@@ -82,10 +82,11 @@ def _online(settings: Settings, wire: AlpacaWire, now: datetime) -> Iterator[Fin
             yield Finding(name, False, f"{error}. Try again")
 
 
-def account(wire: AlpacaWire, about: str) -> Finding:
-    """Whether the account may trade."""
-    blocked = AlpacaAccount(wire.trading).blocked()
-    words = about if blocked is None else f"{blocked}. Look at the account's page at Alpaca, or reset the paper account"
+def account(money: Account, blocked: str | None) -> Finding:
+    """Whether the account may trade, and with how much."""
+    words = f"cash {money.cash:,.2f} USD, equity {money.equity:,.2f}, for entries {money.buying_power:,.2f}"
+    if blocked is not None:
+        words = f"{blocked}. Look at the account's page at Alpaca, or reset the paper account"
     return Finding("account", blocked is None, words)
 
 

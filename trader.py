@@ -81,7 +81,7 @@ class LiveTrader:
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
         self._feed_problem: str | None = None
-        self._hindrance: str | None = None
+        self._hindrance: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -225,12 +225,8 @@ class LiveTrader:
         """Buy what reaches the threshold, most confident first; a signal is written when it appears or is bought."""
         threshold, sent = self.settings.MIN_CONFIDENCE, False
         reached = [p for p in predictions if p.confidence >= threshold]
-        hindrance = self._broker.hindrance(session.close) if reached and self._entries else None
-        if hindrance is not None and hindrance != self._hindrance:
-            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought: {hindrance}")
-        self._hindrance = hindrance
         for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
-            reason = hindrance or self._try_to_buy(prediction, minute, session, model)
+            reason = self._try_to_buy(prediction, minute, session, model)
             sent |= reason is None
             if prediction.symbol not in self._above or reason is None:
                 self._record(
@@ -254,6 +250,8 @@ class LiveTrader:
         if settings.REQUIRE_PROOF and not model.card["proven"]:
             return "the model is unproven (REQUIRE_PROOF)"
         if (no := may_open(prediction.symbol, set(self.books.live_trades()), self._limits)) is not None:
+            return no
+        if (no := self._hindered(minute, session)) is not None:
             return no
         size = position_size(prediction.price, self._broker.account(), self._limits)
         if size.shares < 1:
@@ -286,6 +284,15 @@ class LiveTrader:
         self._journal.sync(order=True)
         self._broker.submit(order)
         return None
+
+    def _hindered(self, minute: int, session: Session) -> str | None:
+        """What the broker has against entries, asked once a minute and only when one is to be made; said once."""
+        asked, before = self._hindrance
+        if asked != minute:
+            self._hindrance = minute, self._broker.hindrance(session.close)
+            if (words := self._hindrance[1]) is not None and words != before:
+                self._say(f"{local_time(minute)[:16]}  nothing is bought: {words}")
+        return self._hindrance[1]
 
     def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
         account = self._broker.account()

@@ -70,26 +70,19 @@ class AlpacaAccount:
                 return 0
             raise
 
-    def money(self) -> Account:
-        """Cash, equity, and what entries may spend: cash, never margin, with a reserve."""
+    def read(self) -> tuple[Account, str | None]:
+        """Cash, equity, and what entries may spend (cash, never margin, with a reserve); and why it may not buy."""
         raw = self._trading.get_account()
         limits = [amount(raw, name) for name in ("cash", "buying_power", "non_marginable_buying_power") if name in raw]
-        return Account(amount(raw, "cash"), amount(raw, "equity"), max(CASH_SHARE * min(limits), 0.0))
+        money = Account(amount(raw, "cash"), amount(raw, "equity"), max(CASH_SHARE * min(limits), 0.0))
+        if raw.get("status") != "ACTIVE":
+            return money, f"Alpaca says that the account's status is {raw.get('status')}"
+        # What is not said counts as blocked.
+        flag = next((flag for flag in _FLAGS if raw.get(flag) is not False), None)
+        return money, None if flag is None else f"Alpaca says {flag}: {raw.get(flag)}"
 
-    def blocked(self) -> str | None:
-        """Why the account may not buy, in Alpaca's own words, or None."""
-        account = self._trading.get_account()
-        if account.get("status") != "ACTIVE":
-            return f"Alpaca says that the account's status is {account.get('status')}"
-        for flag in _FLAGS:
-            if account.get(flag) is not False:  # what is not said counts as blocked
-                return f"Alpaca says {flag}: {account.get(flag)}"
-        return None
-
-    def hindrance(self, here: datetime, close: datetime) -> str | None:
+    def clock_problem(self, here: datetime, close: datetime) -> str | None:
         """Why no entry may be made now, or None; `here` is this machine's time, `close` the end of the session."""
-        if (words := self.blocked()) is not None:
-            return words
         clock = self.clock()
         if abs(skew := (clock["timestamp"] - here).total_seconds()) > MAX_SKEW_SECONDS:
             return f"this machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} Alpaca's; set it"

@@ -78,11 +78,13 @@ class AlpacaBroker:
                 self._over.add(trade.id)
 
     def account(self) -> Account:
-        worth = sum(p.qty * p.last_price for p in self.positions().values())
         if self._money is None:
-            self._money = self._account.money(), worth
+            self._money = self._account.read()[0], self._worth()
         read, worth_then = self._money
-        return replace(read, equity=read.equity + worth - worth_then)
+        return replace(read, equity=read.equity + self._worth() - worth_then)
+
+    def _worth(self) -> float:
+        return sum(p.qty * p.last_price for p in self.positions().values())
 
     def positions(self) -> Mapping[str, Position]:
         found = (trade.position(self._last.get(trade.symbol)) for trade in self._trades.values())
@@ -92,8 +94,9 @@ class AlpacaBroker:
         return [order for trade in self._trades.values() if (order := trade.working()) is not None]
 
     def hindrance(self, close: datetime) -> str | None:
-        self._money = None
-        return self._account.hindrance(self._now(), close)
+        money, blocked = self._account.read()
+        self._money = money, self._worth()
+        return blocked or self._account.clock_problem(self._now(), close)
 
     def submit(self, order: Order) -> None:
         self._money, self._just_sent = None, True

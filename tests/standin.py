@@ -48,6 +48,13 @@ class StandIn:
             arguments += [f"--{name.replace('_', '-')}", text]
         return cls(folder, arguments)
 
+    @classmethod
+    def of(cls, api: str, control: str) -> StandIn:
+        """A handle on a stand-in that another process has started, and will end."""
+        handle = cls.__new__(cls)
+        handle.api, handle.control = api, control
+        return handle
+
     def _launch(self) -> None:
         self._stderr = (self._folder / "standin.err").open("ab")
         self._process = subprocess.Popen(

@@ -250,9 +250,7 @@ def test_a_note_whose_bars_are_gone_is_worth_nothing(store: BarStore, folder: Pa
     assert update(store, market) == [(0, True), (78, False), (0, True)]
 
 
-def test_a_fetch_that_fails_keeps_the_sessions_before_it(
-    store: BarStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fetch_that_fails_keeps_the_sessions_before_it(store: BarStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("market.bar_store.CHUNK_BARS", 2 * 390)
 
     class Broken(FakeMarket):

@@ -35,7 +35,6 @@ def account(call: Call) -> Answer:
         "options_buying_power": cents(free),
         "long_market_value": cents(long),
         "short_market_value": cents(short),
-        "position_market_value": cents(long - short),
         "initial_margin": cents((long - short) / 2),
         "maintenance_margin": cents((long - short) * Decimal("0.3")),
         "last_maintenance_margin": "0",

@@ -71,6 +71,8 @@ def intent(engine: Engine, symbol: str, side: str) -> str:
 def show(engine: Engine, order: Order, nested: bool) -> dict[str, Any]:
     """An order's JSON, with its legs if `nested` and it has some."""
     legs = [leg.body() for leg in engine.book.legs(order)] if nested else []
+    for leg in legs:  # the description gives these to no leg under its order
+        del leg["expires_at"], leg["ratio_qty"]
     return order.body(legs or None)
 
 
