@@ -100,9 +100,9 @@ class PoliteAdapter(HTTPAdapter):
     Args: `secrets` never appear in a message; `budget` counts every try.
     """
 
-    def __init__(self, budget: Budget, secrets: tuple[str, ...], read_tries: int) -> None:
+    def __init__(self, budget: Budget, secrets: tuple[str, ...], read_tries: int, patience: float | None) -> None:
         super().__init__(pool_maxsize=1)
-        self._read_tries = read_tries
+        self._read_tries, self._patience = read_tries, patience
         self._budget = budget
         self._secrets = secrets
 
@@ -112,7 +112,7 @@ class PoliteAdapter(HTTPAdapter):
         host = urlsplit(request.url or "").hostname
         if host not in HOSTS:
             raise Refused(0, {}, f"{host} is neither Alpaca's paper or data host nor loopback; nothing was sent")
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + (self._patience or DEADLINE_SECONDS)
         tries = self._read_tries if request.method == "GET" else 1
         for attempt in range(1, tries + 1):
             self._budget.take()
@@ -195,7 +195,7 @@ class AlpacaWire:
     """alpaca-py's three clients on one account's keys: `trading`, `data`, `screener`. Opening it sends nothing.
 
     Args: `key`, `secret`; URLs as scheme and host; `wait` (seconds) is how back-off and budget let time pass, counted
-    by `monotonic`; `read_tries` of a GET.
+    by `monotonic`; `read_tries` of a GET; `patience`, the seconds for a request with all its tries, if not 25.
     """
 
     def __init__(
@@ -207,6 +207,7 @@ class AlpacaWire:
         wait: Callable[[float], object],
         monotonic: Callable[[], float] = time.monotonic,
         read_tries: int = READ_TRIES,
+        patience: float | None = None,
     ) -> None:
         self.wait = wait
         self._trading_budget = Budget(wait, monotonic)
@@ -221,7 +222,7 @@ class AlpacaWire:
             (self.screener, data_budget),
         ):
             client._retry = 0  # the adapter's part
-            adapter = PoliteAdapter(budget, (key, secret), read_tries)
+            adapter = PoliteAdapter(budget, (key, secret), read_tries, patience)
             client._session.mount("https://", adapter)
             client._session.mount("http://", adapter)
 

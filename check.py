@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,14 +21,17 @@ from rich.text import Text
 
 from alpaca_wire import AlpacaError, AlpacaWire, KeysRefused, Refused, Unreachable
 from config import Settings
-from desk.alpaca_account import MAX_SKEW_SECONDS, AlpacaAccount
+from desk.alpaca_account import MAX_SKEW_SECONDS, AlpacaAccount, amount
 from desk.orders import Account
 from figures import plural
 from learning.model_store import ModelStore, NoModel
-from market.hours import new_york, next_session, sessions_between
-from sources import feed_of
+from market.hours import LAST_DAY, new_york, next_session, sessions_between
+from sources import StateRefused, stored_market
 
+# A hanging Alpaca must not hold a person up: a request may take this long, and after so long none is begun.
+PATIENCE_SECONDS, TOTAL_SECONDS = 4.0, 6.0
 CALENDAR_DAYS = 10
+HORIZON = timedelta(days=60)  # the calendar here should reach this far
 GTC_LIFE = timedelta(days=90)  # Alpaca ends orders "good till cancelled" then
 NEEDED_BYTES = 1_000_000_000  # a year of bars, models and books of 100 symbols
 OLD_MODEL_SESSIONS = 3
@@ -47,17 +51,19 @@ class Finding:
     code: int = 7  # exit code of the door if this is the first that is not ok
 
 
-def findings(settings: Settings, wire: AlpacaWire | None, now: datetime) -> Iterator[Finding]:
-    """Every line; without a wire (no keys) those of this machine."""
+def findings(settings: Settings, wire: AlpacaWire | None, now: Callable[[], datetime]) -> Iterator[Finding]:
+    """Every line; without a wire (no keys) those of this machine. `now` tells this machine's time."""
     if wire is None:
         yield Finding("keys", False, GET_KEYS, 2)
     else:
         yield from _online(settings, wire, now)
+    yield horizon(now())
     yield disk(settings)
-    yield model(settings, now)
+    yield model(settings, now())
 
 
-def _online(settings: Settings, wire: AlpacaWire, now: datetime) -> Iterator[Finding]:
+def _online(settings: Settings, wire: AlpacaWire, now: Callable[[], datetime]) -> Iterator[Finding]:
+    begun = time.monotonic()
     try:
         money, blocked = AlpacaAccount(wire.trading).read()
     except KeysRefused as error:
@@ -71,20 +77,25 @@ def _online(settings: Settings, wire: AlpacaWire, now: datetime) -> Iterator[Fin
     lines: list[tuple[str, Callable[[], Finding]]] = [
         ("feed", lambda: feed(settings, wire)),
         ("clock", lambda: clock(wire, now)),
-        ("calendar", lambda: calendar(wire, new_york(now).date())),
+        ("calendar", lambda: calendar(wire, new_york(now()).date())),
         ("symbols", lambda: symbols(settings, wire)),
-        ("stops", lambda: stops(wire, now)),
+        ("stops", lambda: stops(wire, now())),
     ]
     for name, line in lines:
+        if time.monotonic() - begun > TOTAL_SECONDS:
+            yield Finding("Alpaca", False, f"answers too slowly: from {name} on nothing more was asked. Try again")
+            return
         try:
             yield line()
+        except KeysRefused as error:
+            yield Finding(name, False, str(error), 3)
         except AlpacaError as error:
             yield Finding(name, False, f"{error}. Try again")
 
 
 def account(money: Account, blocked: str | None) -> Finding:
     """Whether the account may trade, and with how much."""
-    words = f"cash {money.cash:,.2f} USD, equity {money.equity:,.2f}, for entries {money.buying_power:,.2f}"
+    words = f"active, cash {money.cash:,.2f} USD, equity {money.equity:,.2f}, for entries {money.buying_power:,.2f}"
     if blocked is not None:
         words = f"{blocked}. Look at the account's page at Alpaca, or reset the paper account"
     return Finding("account", blocked is None, words)
@@ -95,17 +106,20 @@ def feed(settings: Settings, wire: AlpacaWire) -> Finding:
     try:
         wire.data.get("/stocks/bars/latest", {"symbols": "SPY", "feed": settings.FEED})
     except Refused as error:
+        if error.status != 403:
+            raise
         cure = 'set FEED = "iex" in config.py, which is free, or subscribe'
         return Finding("feed", False, f"no right to the newest {settings.FEED} bars ({error.message}): {cure}", 2)
     return Finding("feed", True, f"the newest {settings.FEED} bars may be read")
 
 
-def clock(wire: AlpacaWire, now: datetime) -> Finding:
+def clock(wire: AlpacaWire, now: Callable[[], datetime]) -> Finding:
     """Whether this machine and Alpaca agree on the time."""
-    behind = (AlpacaAccount(wire.trading).clock()["timestamp"] - now).total_seconds()
+    behind = (AlpacaAccount(wire.trading).clock()["timestamp"] - now()).total_seconds()
     words = f"{abs(behind):.0f} s {'behind' if behind > 0 else 'ahead of'} Alpaca's"
-    cure = "" if abs(behind) <= MAX_SKEW_SECONDS else "; nothing would be bought. Set it: timedatectl set-ntp true"
-    return Finding("clock", not cure, words + cure)
+    if abs(behind) <= MAX_SKEW_SECONDS:
+        return Finding("clock", True, words)
+    return Finding("clock", False, f"{words}; nothing would be bought. Set it (Linux: timedatectl set-ntp true)")
 
 
 def calendar(wire: AlpacaWire, today: date) -> Finding:
@@ -123,7 +137,8 @@ def calendar(wire: AlpacaWire, today: date) -> Finding:
     if not apart:
         return Finding("calendar", True, f"{plural(len(here), 'session')} until {last}, as at Alpaca")
     words = "; ".join(f"{day} here {_hours(here.get(day))}, there {_hours(there.get(day))}" for day in apart)
-    return Finding("calendar", False, f"{words}. Update exchange_calendars; until then nothing is bought on these days")
+    cure = "pip install -U exchange_calendars; until they agree nothing is bought on these days"
+    return Finding("calendar", False, f"{words}. {cure}")
 
 
 def _hours(session: tuple[str, str] | None) -> str:
@@ -134,76 +149,98 @@ def symbols(settings: Settings, wire: AlpacaWire) -> Finding:
     """Whether there is something to trade: SYMBOLS, or Alpaca's most active."""
     if settings.SYMBOLS is None:
         reply = wire.screener.get("/screener/stocks/most-actives", {"by": "volume", "top": settings.ACTIVE_SYMBOLS})
-        count = len(reply.get("most_actives") or ())
-        words = f"{count} in the most-active list of {reply.get('last_updated')}"
+        try:
+            count, updated = len(reply.get("most_actives") or ()), reply.get("last_updated")
+        except (AttributeError, TypeError) as error:
+            raise Unreachable("Alpaca's most-active list cannot be read") from error
+        words = f"{count} in the most-active list of {updated}"
         return Finding("symbols", count > 0, words if count else f"{words}: empty. Try again, or list some in SYMBOLS")
-    unfit = [symbol for symbol in settings.SYMBOLS if not _tradable(wire, symbol)]
+    # All at once: a request for each of a hundred symbols would take longer than a person waits.
+    assets = wire.trading.get("/assets", {"status": "active", "asset_class": "us_equity"})
+    try:
+        tradable = {asset["symbol"] for asset in assets if asset.get("tradable") is True}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Unreachable("Alpaca's list of assets cannot be read") from error
+    unfit = [symbol for symbol in settings.SYMBOLS if symbol not in tradable]
     words = f"{plural(len(settings.SYMBOLS), 'symbol')} listed in SYMBOLS"
     cure = f"{words}, not tradable at Alpaca: {', '.join(unfit)}. Take them out of SYMBOLS"
     return Finding("symbols", not unfit, cure if unfit else f"{words}, all tradable", 2)
 
 
-def _tradable(wire: AlpacaWire, symbol: str) -> bool:
-    try:
-        asset: dict[str, Any] = wire.trading.get_asset(symbol)
-    except Refused:
-        return False
-    return asset.get("status") == "active" and asset.get("tradable") is True
-
-
 def stops(wire: AlpacaWire, now: datetime) -> Finding:
-    """Whether every share held is under a stop, whoever bought it."""
-    reader = AlpacaAccount(wire.trading)
-    held = {symbol: qty for symbol, (qty, _) in reader.shares().items() if qty > 0}
-    for order in (order for row in reader.orders(now - GTC_LIFE, list(held)) for order in row.family):
-        if order.live and order.side == "sell" and order.kind != "limit":
-            held[order.symbol] -= order.qty - order.filled
-    bare = [f"{symbol} ({plural(qty, 'share')})" for symbol, qty in held.items() if qty > 0]
-    if not bare:
-        return Finding("stops", True, f"{plural(len(held), 'position')}, every share under a stop")
+    """Whether every share held is under a living stop, whoever bought it; one that waits for its entry is none yet."""
+    held = {str(raw.get("symbol")): amount(raw, "qty") for raw in wire.trading.get_all_positions()}
+    bare = {symbol: qty for symbol, qty in held.items() if qty > 0}
+    rows = AlpacaAccount(wire.trading).orders(now - GTC_LIFE, list(bare)) if bare else []
+    for order in (order for row in rows if not (row.side == "buy" and row.live) for order in row.family):
+        if order.live and order.side == "sell" and "stop" in order.kind and order.symbol in bare:
+            bare[order.symbol] -= order.qty - order.filled
+    unprotected = [f"{symbol} ({qty:g} of {held[symbol]:g} shares)" for symbol, qty in bare.items() if qty > 0]
+    if not unprotected:
+        return Finding("stops", True, f"{plural(len(bare), 'position')}, every share under a stop")
     cure = "start python live_trader.py, which puts back those of its own; protect by hand what you bought by hand"
-    return Finding("stops", False, f"without a stop: {', '.join(bare)}; {cure}")
+    return Finding("stops", False, f"without a stop: {', '.join(unprotected)}; {cure}")
+
+
+def horizon(now: datetime) -> Finding:
+    """Whether the exchange calendar here reaches far enough."""
+    words = f"sessions are known until {LAST_DAY}"
+    if new_york(now).date() + HORIZON > LAST_DAY:
+        return Finding("horizon", False, f"{words} only: raise LAST_DAY in market/hours.py")
+    return Finding("horizon", True, f"{words}, the next is {next_session(now).day}")
 
 
 def disk(settings: Settings) -> Finding:
-    """Whether there is room, and the folders may be written."""
-    for folder in (settings.DATA_DIR, settings.MODELS_DIR):
-        place = _existing(folder)
-        if not os.access(place, os.W_OK):
+    """Whether the folders are Alpaca's or free for it, may be written, and have room."""
+    try:
+        stored = stored_market(settings)
+    except StateRefused as error:
+        return Finding("disk", False, str(error))
+    if stored not in (None, "alpaca", "simulated"):
+        cure = "use others: MODELS_DIR=models_alpaca DATA_DIR=data_alpaca python live_trader.py"
+        return Finding("disk", False, f"the folders belong to market {stored}; {cure}", 2)
+    places = [_existing(folder) for folder in (settings.DATA_DIR, settings.MODELS_DIR)]
+    for place in places:
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             return Finding("disk", False, f"{place} cannot be written: change its rights, or set other folders", 2)
-    free = min(shutil.disk_usage(_existing(folder)).free for folder in (settings.DATA_DIR, settings.MODELS_DIR))
+    free = min(shutil.disk_usage(place).free for place in places)
     words = f"{free / 1e9:.1f} GB free"
     return Finding("disk", free >= NEEDED_BYTES, words if free >= NEEDED_BYTES else f"{words}: make room for 1 GB")
 
 
 def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
 
 
 def model(settings: Settings, now: datetime) -> Finding:
-    """Whether a model serves, and how old it is."""
+    """Whether a model serves that Alpaca's market may be traded with, and how old it is."""
     try:
         card = ModelStore(settings.MODELS_DIR).load().card
     except NoModel as error:
         if "No trained model found" in str(error):
             return Finding("model", True, "none yet: a first one is trained when the trader starts")
         return Finding("model", False, str(error))
-    source = (settings.market, feed_of(settings, settings.market))
-    if (card["market"], card["feed"]) != source:
-        words = (
-            f"{card['stamp']} learnt from market {card['market']} (feed {card['feed']}), not {source[0]} ({source[1]})"
-        )
-        return Finding("model", False, f"{words}. Run: python ml_trainer.py")
+    stamp, source = card["stamp"], f"{card['market']} ({card['feed']})"
+    if card["market"] == "simulated":
+        words = f"{stamp} is the simulated market's: it moves to archive/ at the start, and a first one is trained"
+        return Finding("model", True, words)
+    if (card["market"], card["feed"]) != ("alpaca", settings.FEED):
+        cure = "use that feed, or other folders: MODELS_DIR=... DATA_DIR=..."
+        return Finding("model", False, f"{stamp} learnt from {source}, not alpaca ({settings.FEED}): {cure}", 2)
     trained = datetime.fromisoformat(card["train_end"])
     age = len([s for s in sessions_between(new_york(trained).date(), new_york(now).date()) if trained < s.close <= now])
-    words = f"{card['stamp']}, {plural(age, 'session')} old, {'proven' if card['proven'] else 'unproven'}"
+    words = f"{stamp} of {source}, {plural(age, 'session')} old, {'proven' if card['proven'] else 'unproven'}"
+    if settings.REQUIRE_PROOF and not card["proven"]:
+        return Finding("model", False, f"{words}; it buys nothing while REQUIRE_PROOF is True", 2)
     if age > OLD_MODEL_SESSIONS:
         words += f". Old: it is trained anew at {settings.TRAIN_TIME}, or now: python build_dataset.py, ml_trainer.py"
-    return Finding("model", age <= OLD_MODEL_SESSIONS, f"{words}; next session {next_session(now).day}")
+    return Finding("model", age <= OLD_MODEL_SESSIONS, words)
 
 
-def show(settings: Settings, wire: AlpacaWire | None, now: datetime, console: Console) -> tuple[int, dict[str, Any]]:
-    """Print the lines as they come to be known; the exit code and what --json prints."""
+def show(
+    settings: Settings, wire: AlpacaWire | None, now: Callable[[], datetime], console: Console
+) -> tuple[int, dict[str, Any]]:
+    """Print the lines; the exit code and what --json prints."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

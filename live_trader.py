@@ -56,8 +56,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if arguments.status:
         return _status(settings, console)
     if arguments.check:
-        wire = open_wire(settings, read_tries=1) if settings.has_keys else None
-        return check.show(settings, wire, utc_now(), console)
+        wire = open_wire(settings, patience=check.PATIENCE_SECONDS) if settings.has_keys else None
+        return check.show(settings, wire, utc_now, console)
     live = settings.market == "alpaca"
     if arguments.broker == "alpaca" and not live:
         raise command.UsageError(

@@ -128,6 +128,7 @@ def open_wire(
     wait: Callable[[float], object] = wait,
     monotonic: Callable[[], float] = time.monotonic,
     read_tries: int = READ_TRIES,
+    patience: float | None = None,
 ) -> AlpacaWire:
     """The way to Alpaca on the account of .env. Opening it sends nothing; BadSetting without keys."""
     if settings.ALPACA_API_KEY is None or settings.ALPACA_SECRET_KEY is None:
@@ -136,7 +137,8 @@ def open_wire(
             "into .env (see .env.example), or use --market simulated"
         )
     urls = settings.ALPACA_TRADING_URL, settings.ALPACA_DATA_URL
-    return AlpacaWire(settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY, *urls, wait, monotonic, read_tries)
+    keys = settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY
+    return AlpacaWire(*keys, *urls, wait, monotonic, read_tries, patience)
 
 
 def open_alpaca(settings: Settings, wire: AlpacaWire, say: Callable[[str], object] = log.warning) -> AlpacaFeed:

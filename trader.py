@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from alpaca_wire import Refused, Unreachable
 from config import Settings, load_settings
 from desk.books import Books, secure_view
 from desk.brokers import Broker
@@ -21,12 +20,12 @@ from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
 from learning.labels import ENTRY_PATIENCE_MINUTES
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
-from market.alpaca_feed import FeedUnavailable
 from market.bars import Bar
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
 from ml_predictor import Prediction
 from spoken import SessionTally, told
+from watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +73,13 @@ class LiveTrader:
         if feed and broker and journal and predictor:
             self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
             self.books = Books(local_time, journal.events)
+            self._watch = Watch(feed, self.settings.SYMBOLS, say)
         self._entries = entries
         self._say = say
         self._seen_minute = 0  # the newest minute whose bars have been settled
         self._unfinished = False  # whether the last minute broke off
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
-        self._feed_problem: str | None = None
         self._hindrance: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
         self._tally = SessionTally(None)
 
@@ -134,8 +133,9 @@ class LiveTrader:
             self.reconcile(now)  # the minute before broke off: the broker may know more than the books
         self._unfinished = True
         since = self._seen_minute + 1
-        symbols, bars, problem = self._market(now)
-        for execution in self._broker.settle(minute, bars):
+        symbols, bars, problem = self._watch.look(now, self.books.live_trades(), self._seen_minute)
+        seen = minute if problem is None else since  # bars that were not seen are still to be settled
+        for execution in self._broker.settle(seen, bars):
             self._book(execution)
         if minute % RECONCILE_MINUTES == 0:
             self.reconcile(now)
@@ -152,22 +152,7 @@ class LiveTrader:
             for execution in self._broker.settle(minute, ()):
                 self._book(execution)
         self._end_minute(now, minute, session, model)
-        self._seen_minute, self._unfinished = (minute - 1 if problem is None else self._seen_minute), False
-
-    def _market(self, now: datetime) -> tuple[list[str], list[Bar], str | None]:
-        """The symbols to watch and their new bars; while the source fails none, and why: exits need no bars."""
-        held = self.books.live_trades()
-        try:
-            symbols = sorted({*(self.settings.SYMBOLS or self._feed.symbols(now)), *held})
-            bars, problem = self._feed.new_bars(symbols, self._seen_minute, now), None
-        except (FeedUnavailable, Refused, Unreachable) as error:
-            symbols, bars, problem = sorted(held), [], str(error)
-        if problem is not None and self._feed_problem is None:
-            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  no bars, nothing is bought: {problem}")
-        elif problem is None and self._feed_problem is not None:
-            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  bars are back")
-        self._feed_problem = problem
-        return symbols, bars, problem
+        self._seen_minute, self._unfinished = seen - 1, False
 
     def _exit(self, now: datetime, minute: int) -> bool:
         """Sell what has had its time, what the rebalance planned, and what a level should have sold or cannot."""

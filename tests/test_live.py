@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import alpaca_wire
 from alpaca_wire import KeysRefused
 from config import Settings
 from live import run_live
-from market.hours import Session, at_new_york
+from market.hours import Session, at_new_york, new_york
 from market.recorded_feed import RecordedFeed
 from market_scheduler import MarketScheduler
 
@@ -286,6 +288,46 @@ def test_a_fresh_install_trains_a_first_model_and_again_at_twenty_hours(
     card = next(account.settings.MODELS_DIR.glob("card_*.json"))
     assert '"market": "alpaca"' in card.read_text()
     assert '"feed": "iex"' in card.read_text()
+
+
+def test_the_local_account_makes_up_for_bars_that_an_outage_kept_back(
+    account: Account, sessions: list[Session], tmp_path: Path
+) -> None:
+    start, until = sessions[0].open, sessions[0].open + timedelta(minutes=60)
+
+    def minutes(outage: bool) -> Iterator[datetime]:
+        for now in minutes_between(start, until):
+            if outage and now == start + timedelta(minutes=20):
+                account.standin.fault("error", path="/v2/stocks", status=503, times=None)
+            if now == start + timedelta(minutes=50):
+                account.standin.clear_faults()
+            yield now
+
+    plain, folder = account.settings, tmp_path / "again"
+    shutil.copytree(tmp_path / "models", folder / "models")
+    rules = {"STOP_LOSS_PCT": 0.002, "TAKE_PROFIT_PCT": 0.003}
+    account.settings = replace(plain, **rules)
+    account.trade(minutes(outage=True), broker="paper")
+    missed = [t for t in closed(account.settings) if t["exit_time"] < local_time(start, 50)]
+    account.standin.reset(start - timedelta(minutes=1))
+    account.standin.settings(rate_limit=None)
+    account.settings = replace(plain, **rules, MODELS_DIR=folder / "models", DATA_DIR=folder / "data")
+    account.trade(minutes(outage=False), broker="paper")
+    early = {t["entry_time"] for t in closed(account.settings) if t["entry_time"] < local_time(start, 20)}
+    seen = [t for t in closed(account.settings) if t["entry_time"] in early and t["exit_time"] < local_time(start, 50)]
+    assert len(seen) > 3
+    assert [(t["symbol"], t["exit_time"], t["exit_reason"]) for t in missed] == [
+        (t["symbol"], t["exit_time"], t["exit_reason"]) for t in seen
+    ]
+
+
+def closed(settings: Settings) -> list[dict[str, Any]]:
+    view = json.loads((settings.MODELS_DIR / "trade_history.json").read_text())
+    return [t for t in view["trades"] if t["status"] == "CLOSED"]
+
+
+def local_time(start: datetime, minutes: int) -> str:
+    return new_york(start + timedelta(minutes=minutes)).isoformat()
 
 
 def test_the_local_account_can_trade_on_alpaca_s_bars(account: Account, sessions: list[Session]) -> None:
