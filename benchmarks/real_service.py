@@ -4,8 +4,8 @@
     python -m benchmarks.real_service --buy F            also a bracket of one share of F, bought and sold; in session
     python -m benchmarks.real_service --flood            also what a 429 looks like; uses up a minute's requests
 
-Prints a table to keep or to paste into an issue. The share that it buys is sold again whatever happens in between, and
-a symbol in which anything is held is refused.
+Prints a table to keep or to paste into an issue. The share that it buys is sold again whatever happens in between
+(Ctrl-C too: give it the seconds that it needs), and a symbol in which anything is held is refused.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from typing import Any
 
+import requests
 from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.requests import GetOrdersRequest, ReplaceOrderRequest
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from alpaca_wire import AlpacaError, AlpacaWire, Refused
+from alpaca_wire import AlpacaError, AlpacaWire, Refused, Unreachable
+from command import EXIT_CODES
 from config import BadSetting, Settings, load_settings
 from desk.alpaca_account import AlpacaAccount
-from desk.alpaca_orders import Placed, bracket, market_sale, placed
+from desk.alpaca_orders import Placed, bracket, exits_of, market_sale, placed
 from desk.orders import Order
 from market.clock import utc_now, wait
 from sources import open_wire
@@ -35,6 +39,7 @@ LIQUID = "SPY"
 POLLS_SECONDS = 12  # how long after a minute's end its bar is waited for
 SETTLED_SECONDS = 40  # after which a bar is not restated any more
 FILL_SECONDS, FREE_SECONDS = 15, 30
+SHOWN_SECONDS, LEAVE_SECONDS = 10, 180  # for a lost order to be shown; for the account to be left flat
 FLOOD_REQUESTS = 260
 
 
@@ -48,7 +53,7 @@ class Probe:
         now: Callable[[], datetime] = utc_now,
         wait: Callable[[float], object] = wait,
     ) -> None:
-        self._feed, self._wire, self._trading = settings.FEED, wire, wire.trading
+        self._settings, self._feed, self._wire, self._trading = settings, settings.FEED, wire, wire.trading
         self._account = AlpacaAccount(wire.trading)
         self._now, self._wait = now, wait
 
@@ -58,29 +63,38 @@ class Probe:
         """When a minute's bar appears, whether it is restated, and how old the most-active list is."""
         minute = self._now().replace(second=0, microsecond=0)
         self._wait((minute + timedelta(minutes=1) - self._now()).total_seconds())
-        first = self._bar(minute)
-        while first is None and self._now() < minute + timedelta(minutes=1, seconds=POLLS_SECONDS):
+        end = minute + timedelta(minutes=1)
+        first, late, latest = None, 0.0, ""
+        while (first is None or not latest) and self._now() < end + timedelta(seconds=POLLS_SECONDS):
+            if first is None and (first := self._bar(minute)) is not None:
+                late = (self._now() - end).total_seconds()
+            if not latest and self._latest_is(minute):
+                latest = f"there {self._since(end)} after its end"
             self._wait(1.0)
-            first = self._bar(minute)
-        late = (self._now() - minute).total_seconds() - 60
         if first is None:
-            yield "bar of the last minute", f"not there after {late:.0f} s (market closed, or no trade on this feed)"
+            words = f"not there after {POLLS_SECONDS} s (market closed, or no trade on this feed)"
+            yield "bar of the last minute", words
         else:
             yield "bar of the last minute", f"there {late:.1f} s after its end"
-            self._wait(SETTLED_SECONDS - late)
+            yield "the same from bars/latest", latest or f"not there after {POLLS_SECONDS} s"
+            self._wait(max(SETTLED_SECONDS - (self._now() - end).total_seconds(), 0.0))
             again = self._bar(minute)
             changed = [name for name in "ohlcv" if again is not None and again.get(name) != first.get(name)]
-            yield (
-                f"the same bar {SETTLED_SECONDS} s later",
-                f"restated: {', '.join(changed)}" if changed else "the same",
-            )
+            words = f"restated: {', '.join(changed)}" if changed else "the same"
+            yield f"the same bar {SETTLED_SECONDS} s later", words
         reply = self._wire.screener.get("/screener/stocks/most-actives", {"by": "volume", "top": 100})
-        yield "most-active list", f"{len(reply['most_actives'])} symbols, last updated {reply['last_updated']}"
+        words = f"{len(reply.get('most_actives') or ())} symbols, last updated {reply.get('last_updated')}"
+        yield "most-active list", f"{words}; asked at {self._now():%H:%M:%S} UTC"
 
     def _bar(self, minute: datetime) -> dict[str, Any] | None:
         query = {"symbols": LIQUID, "timeframe": "1Min", "start": minute.isoformat(), "feed": self._feed}
         bars = self._wire.data.get("/stocks/bars", {**query, "end": minute.isoformat()}).get("bars") or {}
         return next(iter(bars.get(LIQUID, ())), None)
+
+    def _latest_is(self, minute: datetime) -> bool:
+        reply = self._wire.data.get("/stocks/bars/latest", {"symbols": LIQUID, "feed": self._feed})
+        newest = (reply.get("bars") or {}).get(LIQUID)
+        return newest is not None and datetime.fromisoformat(newest["t"]) == minute
 
     # --- one share ----------------------------------------------------------------------------------------------------
 
@@ -88,67 +102,106 @@ class Probe:
         """A bracket of one share: its fill, its legs, its end. The share is sold in any case."""
         if symbol in self._account.shares() or any(row.live for row in self._account.orders(self._day_ago, [symbol])):
             raise BadSetting(f"--buy {symbol}: shares or orders of it are in the account; name another symbol")
-        price = float(self._wire.data.get("/stocks/trades/latest", {"symbols": symbol})["trades"][symbol]["p"])
+        if self._account.clock()["is_open"] is not True:
+            raise BadSetting("--buy: the market is closed, so nothing would fill; run it in the session")
+        reply = self._wire.data.get("/stocks/trades/latest", {"symbols": symbol, "feed": self._feed})
+        trade = (reply.get("trades") or {}).get(symbol)
+        if trade is None:
+            raise BadSetting(f"--buy {symbol}: no trade of it on feed {self._feed}; name a liquid symbol")
         name = f"probe-{self._now():%Y%m%d%H%M%S}"
-        order = Order(f"{name}-buy", symbol, "BUY", 1, price, 0, None, 0.02, 0.04)
+        order = Order(f"{name}-buy", symbol, "BUY", 1, float(trade["p"]), 0, None, 0.02, 0.04)
         try:
             yield from self._bracket(order, name)
         finally:
-            self._leave_flat(symbol, name)
-        yield "account afterwards", f"{self._account.shares().get(symbol, (0, 0.0))[0]} shares of {symbol}"
+            rows = self._leave_flat(symbol, name)
+        yield from rows
 
     def _bracket(self, order: Order, name: str) -> Iterator[Row]:
         started = self._now()
         answer = placed(self._trading.submit_order(bracket(order, order.price)))
-        yield "answer to the bracket", f"status {answer.status}, {len(answer.legs)} legs"
+        yield "answer to the bracket", f"status {answer.status}, {len(answer.legs)} legs, after {self._since(started)}"
         yield "the same client_order_id again", self._refusal(lambda: self._trading.submit_order(bracket(order, 1.0)))
         entry = self._until(lambda: self._account.order(answer.id), lambda o: not o.live, FILL_SECONDS)
         yield "entry", f"{entry.status} after {self._since(started)}; legs {', '.join(o.status for o in entry.legs)}"
+        if entry.status != "filled":
+            return  # a sale now would open a short position
         shares = self._until(self._account.shares, lambda held: order.symbol in held, FILL_SECONDS)
         yield "position", f"{'shown' if order.symbol in shares else 'not shown'} after {self._since(started)}"
         wanted = GetOrdersRequest(status=QueryOrderStatus.OPEN, nested=True, symbols=[order.symbol])
         rows = [placed(raw) for raw in self._trading.get_orders(wanted)]
         shown = ", ".join(f"{row.kind} {row.status} with {len(row.legs)} legs" for row in rows) or "nothing"
         yield "status=open&nested=true after the fill", shown
-        sale = market_sale(f"{name}-early", order.symbol, 1)
-        yield "a sale while the legs stand", self._refusal(lambda: self._trading.submit_order(sale))
         for leg in entry.legs:
             lower = round((leg.stop or leg.limit or 0.0) * (0.99 if leg.stop else 1.01), 2)
             change = ReplaceOrderRequest(stop_price=lower) if leg.stop else ReplaceOrderRequest(limit_price=lower)
-            yield f"replace the {leg.status} {leg.kind} leg", self._refusal(lambda leg=leg, change=change: (
-                self._trading.replace_order_by_id(leg.id, change)
-            ))  # fmt: skip
+            yield (
+                f"replace the {leg.status} {leg.kind} leg",
+                self._refusal(lambda leg=leg, change=change: self._trading.replace_order_by_id(leg.id, change)),
+            )
+        sale = market_sale(f"{name}-early", order.symbol, 1)
+        yield "a sale while the legs stand", self._refusal(lambda: self._trading.submit_order(sale))
         started = self._now()
-        for row in self._living(order.symbol):
+        for row in self._living(order.symbol, name):
             yield (
                 f"cancel the {row.status} {row.kind}",
                 self._refusal(lambda row=row: self._trading.cancel_order_by_id(row.id)),
             )
-        self._until(lambda: self._living(order.symbol), lambda rows: not rows, FREE_SECONDS)
-        yield "legs gone", f"after {self._since(started)}"
+        left = self._until(lambda: self._living(order.symbol, name), lambda rows: not rows, FREE_SECONDS)
+        yield (
+            "legs gone",
+            f"{len(left)} still there after {self._since(started)}" if left else f"after {self._since(started)}",
+        )
         free = self._until(lambda: self._account.free_shares(order.symbol), lambda count: count >= 1, FREE_SECONDS)
         yield "shares free", f"{free} after {self._since(started)}"
 
-    def _leave_flat(self, symbol: str, name: str) -> None:
-        self._until(lambda: self._cancel_all(symbol), lambda living: not living, FREE_SECONDS)
-        rows = self._account.orders(self._day_ago, [symbol])
-        ours = [order for row in rows if row.client_id.startswith(name) for order in row.family]
-        held = sum(order.filled if order.side == "buy" else -order.filled for order in ours)
-        if held > 0:
-            self._until(lambda: self._account.free_shares(symbol), lambda free: free >= held, FREE_SECONDS)
-            self._trading.submit_order(market_sale(f"{name}-end", symbol, held))
-            self._until(self._account.shares, lambda shares: symbol not in shares, FILL_SECONDS)
+    def _leave_flat(self, symbol: str, name: str) -> list[Row]:
+        """Cancel and sell what is ours until nothing of it is left, whatever goes wrong on the way; how it ended.
 
-    def _cancel_all(self, symbol: str) -> list[Placed]:
-        """Ask for the end of what lives: an entry that fills meanwhile brings legs to life, so ask until none does."""
-        living = self._living(symbol)
+        Raises Unreachable, naming the cure, if that does not come about in LEAVE_SECONDS.
+        """
+        started, trouble = self._now(), ""
+        while (past := (self._now() - started).total_seconds()) < LEAVE_SECONDS:
+            try:
+                ours = self._ours(symbol, name)
+                living = [order for order in ours if order.live]
+                held = sum(order.filled if order.side == "buy" else -order.filled for order in ours)
+                if not living and held <= 0 and (ours or past > SHOWN_SECONDS):
+                    return self._ended(symbol, ours, started)
+                self._wind_up(symbol, name, ours, held)
+            except (Refused, Unreachable) as error:
+                trouble = f" ({error})"
+            self._wait(0.5)
+        raise Unreachable(
+            f"it is not known whether the share of {symbol} is sold{trouble}: look at the account at Alpaca, cancel the "
+            f"orders {name}-... and sell the share by hand"
+        )
+
+    def _wind_up(self, symbol: str, name: str, ours: Sequence[Placed], held: int) -> None:
+        """One step towards nothing: cancel what lives, then sell. A sale that lives is left to fill."""
+        sales = [order for order in ours if order.client_id.startswith(f"{name}-end")]
+        living = [order for order in ours if order.live]
         for order in living:
-            self._refusal(lambda order=order: self._trading.cancel_order_by_id(order.id))
-        return living
+            if order not in sales:
+                self._refusal(lambda order=order: self._trading.cancel_order_by_id(order.id))
+        if held > 0 and not living and self._account.free_shares(symbol) >= held:
+            # The same id until that sale has ended: one whose answer was lost is not booked twice.
+            self._trading.submit_order(market_sale(f"{name}-end{len(sales)}", symbol, held))
 
-    def _living(self, symbol: str) -> list[Placed]:
+    def _ended(self, symbol: str, ours: Sequence[Placed], started: datetime) -> list[Row]:
+        sale = next((order for order in ours if "-end" in order.client_id), None)
+        words = f"{self._account.shares().get(symbol, (0, 0.0))[0]} shares of {symbol}, no order"
+        rows = [("account afterwards", words)]
+        if sale is not None:
+            rows.insert(0, ("sale", f"{sale.status}, {self._since(started)} from sending to the look that shows it"))
+        return rows
+
+    def _ours(self, symbol: str, name: str) -> list[Placed]:
+        """The entry, its legs, what replaced them, and the sales."""
         rows = self._account.orders(self._day_ago, [symbol])
-        return [order for row in rows for order in row.family if order.live]
+        return [*(row for row in rows if row.client_id == f"{name}-buy"), *exits_of(name, rows)]
+
+    def _living(self, symbol: str, name: str) -> list[Placed]:
+        return [order for order in self._ours(symbol, name) if order.live]
 
     @property
     def _day_ago(self) -> datetime:
@@ -176,38 +229,66 @@ class Probe:
     # --- too many requests --------------------------------------------------------------------------------------------
 
     def flood(self) -> Iterator[Row]:
-        """What the service answers beyond its requests a minute."""
-        for sent in range(1, FLOOD_REQUESTS):
+        """What the service answers beyond its requests a minute, headers included."""
+        for sent in range(1, FLOOD_REQUESTS + 1):
             try:
                 self._trading.get_clock()
             except Refused as error:
                 yield "beyond the limit", f"request {sent}: {error.status} {error.code} {error.message}"
-                return
-        yield "beyond the limit", f"no refusal in {FLOOD_REQUESTS} requests"
+                break
+        else:
+            yield "beyond the limit", f"no refusal in {FLOOD_REQUESTS} requests"
+        # Past the wire, which keeps neither headers nor a body that is no JSON. The host is one that config.py allows.
+        raw = requests.get(
+            f"{self._settings.ALPACA_TRADING_URL}/v2/clock",
+            headers={
+                "APCA-API-KEY-ID": self._settings.ALPACA_API_KEY,
+                "APCA-API-SECRET-KEY": self._settings.ALPACA_SECRET_KEY,
+            },
+            timeout=10,
+            allow_redirects=False,
+        )
+        yield "its body", f"{raw.status_code} {raw.headers.get('Content-Type')}: {raw.text[:200]}"
+        limits = [
+            f"{key}: {value}" for key, value in raw.headers.items() if "limit" in key.lower() or key == "Retry-After"
+        ]
+        yield "its headers", "; ".join(limits) or "none that tell of limits"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    now: Callable[[], datetime] = utc_now,
+    wait: Callable[[float], object] = wait,
+) -> int:
+    """Print the table, also what is known of it when something ends it early."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--buy", metavar="SYMBOL", help="buy and sell one share of it")
     parser.add_argument("--flood", action="store_true", help="use up a minute's requests")
     arguments = parser.parse_args(argv)
     console = Console()
-    table = Table("question", "finding", title=f"Alpaca, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", title_justify="left")
+    table = Table("question", "finding", title=f"Alpaca, {now():%Y-%m-%d %H:%M} UTC", title_justify="left")
     try:
         settings = load_settings()
-        probe = Probe(settings, open_wire(settings))
-        for row in probe.market():
-            table.add_row(*row)
+        probe = Probe(settings, open_wire(settings, wait), now, wait)
+        parts = [probe.market()]
         if arguments.buy:
-            for row in probe.orders(arguments.buy.upper()):
-                table.add_row(*row)
+            parts.append(probe.orders(arguments.buy.upper()))
         if arguments.flood:
             impatient = open_wire(settings, lambda seconds: None, lambda: time.monotonic() * 1e6, read_tries=1)
-            for row in Probe(settings, impatient).flood():
-                table.add_row(*row)
+            parts.append(Probe(settings, impatient, now, wait).flood())
+        for part in parts:
+            with closing(part), console.status("asking Alpaca; each part takes a minute or two"):
+                for row in part:
+                    table.add_row(*(escape(text) for text in row))
     except (AlpacaError, BadSetting) as error:
         console.print(str(error), markup=False)
-        return 2
+        return EXIT_CODES[type(error)]
+    except requests.RequestException as error:
+        console.print(f"no answer ({type(error).__name__})")
+        return EXIT_CODES[Unreachable]
+    except KeyboardInterrupt:
+        console.print("interrupted; what was bought is sold")
+        return 130
     finally:
         console.print(table)
     return 0

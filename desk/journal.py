@@ -55,7 +55,7 @@ class Journal:
         self._file = path.open("ab", buffering=0)
         self._size = self._file.tell()  # all before it is whole and synced
         if not self.events:
-            self.append("journal", schema=SCHEMA, started=stamp)
+            self.events = [self.append("journal", schema=SCHEMA, started=stamp)]
             self.sync()
             sync_folder(path.parent)
 
