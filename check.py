@@ -95,7 +95,7 @@ def _online(settings: Settings, wire: AlpacaWire, now: Callable[[], datetime]) -
 
 def account(money: Account, blocked: str | None) -> Finding:
     """Whether the account may trade, and with how much."""
-    words = f"active, cash {money.cash:,.2f} USD, equity {money.equity:,.2f}, for entries {money.buying_power:,.2f}"
+    words = f"active: cash {money.cash:,.0f} USD, equity {money.equity:,.0f}, for entries {money.buying_power:,.0f}"
     if blocked is not None:
         words = f"{blocked}. Look at the account's page at Alpaca, or reset the paper account"
     return Finding("account", blocked is None, words)

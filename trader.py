@@ -30,6 +30,7 @@ from watch import Watch
 log = logging.getLogger(__name__)
 
 RECONCILE_MINUTES = 5
+CASH_TOLERANCE = 1.0  # USD that rounding may set books and account apart
 
 
 class Predictor(Protocol):
@@ -81,6 +82,7 @@ class LiveTrader:
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
         self._hindrance: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
+        self._by_others = 0.0  # USD of the account's cash that our trades do not explain, as last said
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -97,7 +99,8 @@ class LiveTrader:
         secure_view(self._view_path, self.books, new_york(now).strftime("%Y%m%d_%H%M%S"))
         self._broker.resume(self.books.tag, self.books.trades.values())
         if self.books.first_cash is None:
-            self._record("account", cash=self._broker.account().equity)
+            account = self._broker.account()
+            self._record("account", cash=account.equity, settled=account.cash)
         self.reconcile(now)
         self._above = set(self.books.above)
         self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
@@ -108,6 +111,11 @@ class LiveTrader:
         for execution in missed_executions(self.books, self._broker, epoch_minute(now)):
             self._book(execution)
         self._journal.sync()
+        if (expected := self.books.expected_cash()) is not None:
+            by_others = self._broker.account().cash - expected
+            if abs(by_others - self._by_others) > CASH_TOLERANCE:
+                self._say(f"cash: {by_others:+,.2f} USD in the account are not of our trades (by hand, a deposit?)")
+                self._by_others = by_others
 
     def rebalance(self, now: datetime) -> None:
         """04:00: compare the books, and write down what will be sold as the session's first act, and why."""

@@ -56,6 +56,7 @@ class Probe:
         self._settings, self._feed, self._wire, self._trading = settings, settings.FEED, wire, wire.trading
         self._account = AlpacaAccount(wire.trading)
         self._now, self._wait = now, wait
+        self._sale_sent: datetime | None = None
 
     # --- bars and the active list -------------------------------------------------------------------------------------
 
@@ -159,21 +160,24 @@ class Probe:
 
         Raises Unreachable, naming the cure, if that does not come about in LEAVE_SECONDS.
         """
-        started, trouble = self._now(), ""
+        started, pause, trouble = self._now(), 0.0, ""
         while (past := (self._now() - started).total_seconds()) < LEAVE_SECONDS:
             try:
+                self._wait(pause)
+                pause = 0.5
                 ours = self._ours(symbol, name)
                 living = [order for order in ours if order.live]
                 held = sum(order.filled if order.side == "buy" else -order.filled for order in ours)
                 if not living and held <= 0 and (ours or past > SHOWN_SECONDS):
-                    return self._ended(symbol, ours, started)
+                    return self._ended(symbol)
                 self._wind_up(symbol, name, ours, held)
             except (Refused, Unreachable) as error:
                 trouble = f" ({error})"
-            self._wait(0.5)
+            except KeyboardInterrupt:
+                trouble = " (interrupted again, and not heeded)"
         raise Unreachable(
-            f"it is not known whether the share of {symbol} is sold{trouble}: look at the account at Alpaca, cancel the "
-            f"orders {name}-... and sell the share by hand"
+            f"it is not known whether the share of {symbol} is sold{trouble}: look at the account at Alpaca, cancel "
+            f"the orders {name}-... and sell the share by hand"
         )
 
     def _wind_up(self, symbol: str, name: str, ours: Sequence[Placed], held: int) -> None:
@@ -185,15 +189,13 @@ class Probe:
                 self._refusal(lambda order=order: self._trading.cancel_order_by_id(order.id))
         if held > 0 and not living and self._account.free_shares(symbol) >= held:
             # The same id until that sale has ended: one whose answer was lost is not booked twice.
+            self._sale_sent = self._sale_sent or self._now()
             self._trading.submit_order(market_sale(f"{name}-end{len(sales)}", symbol, held))
 
-    def _ended(self, symbol: str, ours: Sequence[Placed], started: datetime) -> list[Row]:
-        sale = next((order for order in ours if "-end" in order.client_id), None)
-        words = f"{self._account.shares().get(symbol, (0, 0.0))[0]} shares of {symbol}, no order"
-        rows = [("account afterwards", words)]
-        if sale is not None:
-            rows.insert(0, ("sale", f"{sale.status}, {self._since(started)} from sending to the look that shows it"))
-        return rows
+    def _ended(self, symbol: str) -> list[Row]:
+        sold = [("the sale", f"filled after {self._since(self._sale_sent)}")] if self._sale_sent else []
+        shares = self._until(self._account.shares, lambda held: symbol not in held, FILL_SECONDS)
+        return [*sold, ("account afterwards", f"{shares.get(symbol, (0, 0.0))[0]} shares of {symbol}")]
 
     def _ours(self, symbol: str, name: str) -> list[Placed]:
         """The entry, its legs, what replaced them, and the sales."""
@@ -287,7 +289,7 @@ def main(
         console.print(f"no answer ({type(error).__name__})")
         return EXIT_CODES[Unreachable]
     except KeyboardInterrupt:
-        console.print("interrupted; what was bought is sold")
+        console.print("interrupted; nothing that was bought is left")
         return 130
     finally:
         console.print(table)

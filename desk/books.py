@@ -40,6 +40,7 @@ class Books:
         self.exit_plan: dict[str, str] = {}  # symbol -> reason, to be sold as the first act of the session
         self.equity: list[tuple[str, float]] = []  # (time, USD) once a minute
         self.first_cash: float | None = None  # USD with which the account began
+        self._settled_cash: float | None = None  # USD without positions, when the account began
         self.above: list[str] = []  # symbols whose confidence stood at the threshold in the last minute
         self.last_minute = 0
         self.changed = False
@@ -55,6 +56,13 @@ class Books:
         """What the trades earned; see `desk.performance.summarise`."""
         first = [] if self.first_cash is None else [self.first_cash]
         return summarise(list(self.trades.values()), [*first, *(equity for _, equity in self.equity)])
+
+    def expected_cash(self) -> float | None:
+        """Cash in USD that the account holds if nobody but these books traded; None where its beginning is unknown."""
+        if self._settled_cash is None:
+            return None
+        earned = (sum(q * p for q, p in t.exits.values()) - t.qty * t.price - t.fees for t in self.trades.values())
+        return self._settled_cash + sum(earned)
 
     def live_trades(self) -> dict[str, Trade]:
         """PENDING and OPEN trades by symbol."""
@@ -204,6 +212,7 @@ class Books:
 
     def _on_account(self, event: Event) -> None:
         self.first_cash = event["cash"]
+        self._settled_cash = event.get("settled")
 
     def _on_minute(self, event: Event) -> None:
         self.above = event.get("above", [])

@@ -90,7 +90,7 @@ def test_on_a_fresh_install_with_keys_every_line_is_ok(settings: Settings, stand
         "model",
     ]
     assert [finding for finding in found.values() if not finding.ok] == []
-    assert found["account"].words == "active, cash 100,000.00 USD, equity 100,000.00, for entries 95,000.00"
+    assert found["account"].words == "active: cash 100,000 USD, equity 100,000, for entries 95,000"
     assert found["clock"].words.startswith("0 s")
 
 

@@ -274,6 +274,18 @@ def test_one_minute_and_no_more(account: Account, sessions: list[Session]) -> No
     assert next(iter(minutes)) == datetime(2026, 2, 9, 14, 36, tzinfo=UTC)
 
 
+def test_cash_that_is_not_of_our_trades_is_said_once(account: Account, sessions: list[Session]) -> None:
+    def minutes() -> Iterator[datetime]:
+        for now in minutes_between(sessions[0].open, sessions[0].open + timedelta(minutes=40)):
+            if now == sessions[0].open + timedelta(minutes=22):
+                account.standin.account(cash=123456.78)
+            yield now
+
+    account.trade(minutes())
+    assert account.standin.orders()
+    assert account.said.count("are not of our trades") == 1
+
+
 def test_a_fresh_install_trains_a_first_model_and_again_at_twenty_hours(
     account: Account, sessions: list[Session]
 ) -> None:

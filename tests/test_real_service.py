@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alpaca.trading.requests import MarketOrderRequest
 from alpaca_live import VirtualTime, keys_of
 from standin import StandIn
 from trading import settings_in
 
-from alpaca_wire import Unreachable
-from benchmarks.real_service import Probe
+from alpaca_wire import Refused, Unreachable
+from benchmarks.real_service import Probe, main
 from config import BadSetting
 from sources import open_wire
 
@@ -43,6 +44,7 @@ def test_it_finds_how_late_a_bar_is_and_that_it_is_restated(standin: StandIn, tm
     standin.settings(bar_delay_seconds=4, variants={"restate": True})
     found = dict(probe(standin, tmp_path).market())
     assert "there 4" in found["bar of the last minute"]
+    assert "there 4" in found["the same from bars/latest"]
     assert found["the same bar 40 s later"] == "restated: c, v"
     assert "last updated 2026-03-02T15:01" in found["most-active list"]
 
@@ -63,8 +65,134 @@ def test_a_bracket_of_one_share_answers_what_is_unsure_and_leaves_nothing(
     assert found["entry"].startswith("filled after 0.")
     assert found["replace the held stop leg"].startswith("accepted" if replaceable else "422")
     assert found["legs gone"] == "after 2.0 s"
+    assert found["the sale"].startswith("filled after 0.")
     assert found["account afterwards"] == "0 shares of NKE"
+    left_flat(standin)
+
+
+def left_flat(standin: StandIn) -> None:
     assert standin.positions() == {}
+    assert {o["status"] for o in standin.orders()} <= {"filled", "canceled", "replaced", "expired", "rejected"}
+
+
+def test_an_entry_that_does_not_fill_is_taken_back_and_nothing_is_sold(standin: StandIn, tmp_path: Path) -> None:
+    standin.settings(fill_delay_seconds=3600)
+    found = dict(probe(standin, tmp_path).orders("NKE"))
+    assert found["entry"].startswith("pending_new after 15")
+    assert "a sale while the legs stand" not in found
+    assert standin.orders(side="sell", type="market") == []
+    left_flat(standin)
+
+
+def test_an_entry_that_fills_while_it_is_taken_back_is_sold(standin: StandIn, tmp_path: Path) -> None:
+    standin.settings(fill_delay_seconds=3600)
+    asking = probe(standin, tmp_path).orders("NKE")
+    next(row for row in asking if row[0] == "entry")
+    standin.settings(fill_delay_seconds=0.2)
+    standin.fault("fill_on_cancel")
+    list(asking)
+    assert [o["status"] for o in standin.orders(side="sell", type="market")] == ["filled"]
+    left_flat(standin)
+
+
+def test_a_lost_answer_to_the_entry_or_to_the_sale_leaves_nothing(standin: StandIn, tmp_path: Path) -> None:
+    standin.fault("error_after", method="POST", path="/v2/orders", status=504, times=1)
+    with pytest.raises(Unreachable, match="504"):
+        list(probe(standin, tmp_path).orders("NKE"))
+    left_flat(standin)
+    standin.fault("error_after", method="POST", path="/v2/orders", status=504, after=3, times=1)
+    list(probe(standin, tmp_path).orders("GS"))
+    assert len(standin.orders(symbol="GS", side="sell", type="market")) == 1
+    left_flat(standin)
+
+
+def test_an_outage_in_the_middle_is_outlasted(standin: StandIn, tmp_path: Path) -> None:
+    asking = probe(standin, tmp_path).orders("NKE")
+    next(row for row in asking if row[0] == "entry")
+    standin.fault("error", path="/v2/", status=503, times=20)
+    asking.close()
+    left_flat(standin)
+
+
+def test_an_outage_that_lasts_ends_with_what_to_do_by_hand(standin: StandIn, tmp_path: Path) -> None:
+    asking = probe(standin, tmp_path).orders("NKE")
+    next(row for row in asking if row[0] == "entry")
+    standin.fault("error", path="/v2/", status=503, times=None)
+    with pytest.raises(Unreachable, match="sell the share by hand"):
+        asking.close()
+
+
+def test_a_refused_entry_is_an_error_and_nothing_is_left(standin: StandIn, tmp_path: Path) -> None:
+    standin.account(trading_blocked=True)
+    with pytest.raises(Refused, match="restricted"):
+        list(probe(standin, tmp_path).orders("NKE"))
+    left_flat(standin)
+
+
+@pytest.mark.parametrize("moment", ["entry", "legs gone"])
+def test_ctrl_c_at_the_door_leaves_nothing(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    for name, value in keys_of(standin).items():
+        monkeypatch.setenv(name, str(value))
+    time = VirtualTime(standin, ())
+    cancelled = "DELETE" if moment == "legs gone" else "POST"
+
+    def press() -> bool:
+        return bool(standin.requests("/v2/orders", cancelled)) and len(presses) < 2
+
+    presses: list[float] = []
+    code = main(["--buy", "NKE"], time.now, interrupted(time.wait, press, presses))
+    assert code == 130
+    assert len(presses) == 2  # the second one while it sells
+    assert standin.orders(symbol="NKE", side="buy")
+    left_flat(standin)
+
+
+def interrupted(
+    wait: Callable[[float], object], when: Callable[[], bool], presses: list[float]
+) -> Callable[[float], object]:
+    """Waiting in which a person presses Ctrl-C."""
+
+    def waiting(seconds: float) -> None:
+        if when():
+            presses.append(seconds)
+            raise KeyboardInterrupt
+        wait(seconds)
+
+    return waiting
+
+
+def test_the_door_prints_what_it_found(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in keys_of(standin).items():
+        monkeypatch.setenv(name, str(value))
+    time = VirtualTime(standin, ())
+    assert main(["--buy", "NKE"], time.now, time.wait) == 0
+    printed = capsys.readouterr().out
+    assert "shares free" in printed
+    assert standin.KEY not in printed
+    standin.keys("OTHERKEY00000000000", "othersecret000000000000000000")
+    assert main([], time.now, time.wait) == 3
+    standin.keys(standin.KEY, standin.SECRET)
+
+
+def test_outside_the_session_nothing_is_bought(standin: StandIn, tmp_path: Path) -> None:
+    standin.set_clock("2026-03-02T22:00:00Z")
+    with pytest.raises(BadSetting, match="run it in the session"):
+        list(probe(standin, tmp_path).orders("NKE"))
+    assert standin.orders() == []
+
+
+def test_shares_of_another_hand_are_never_touched(standin: StandIn, tmp_path: Path) -> None:
+    trading = open_wire(settings_in(tmp_path, **keys_of(standin)), wait=standin.advance).trading
+    trading.submit_order(MarketOrderRequest(symbol="GS", qty=3, side="buy", time_in_force="day"))
+    standin.advance(10)
+    with pytest.raises(BadSetting, match="name another symbol"):
+        list(probe(standin, tmp_path).orders("GS"))
+    list(probe(standin, tmp_path).orders("NKE"))
+    assert {symbol: p["qty"] for symbol, p in standin.positions().items()} == {"GS": "3"}
 
 
 def test_the_share_is_sold_also_when_it_breaks_off(standin: StandIn, tmp_path: Path) -> None:
@@ -89,8 +217,10 @@ def test_beyond_the_limit_the_answer_is_shown(standin: StandIn, tmp_path: Path) 
     standin.settings(rate_limit=20)
     settings = settings_in(tmp_path, **keys_of(standin))
     impatient = open_wire(settings, lambda seconds: None, lambda: 0.0, read_tries=1)
-    ((_, finding),) = Probe(settings, impatient).flood()
-    assert "429" in finding
+    found = dict(Probe(settings, impatient).flood())
+    assert found["beyond the limit"].startswith("request 21: 429")
+    assert found["its body"] == '429 application/json: {"message": "too many requests."}'
+    assert "limit: 20" in found["its headers"].lower()
 
 
 def test_no_answer_is_an_error_with_words(standin: StandIn, tmp_path: Path) -> None:
