@@ -101,14 +101,16 @@ class LiveTrader:
         if self.books.first_cash is None:
             account = self._broker.account()
             self._record("account", cash=account.equity, settled=account.cash)
+        self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self.reconcile(now)
         self._above = set(self.books.above)
-        self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self._write_view()
 
     def reconcile(self, now: datetime) -> None:
         """Let the books hear what the broker did and they missed. Raises BooksDisagree."""
         for execution in missed_executions(self.books, self._broker, epoch_minute(now)):
+            self._book(execution)
+        for execution in self._broker.settle(self._seen_minute + 1, ()):  # a missing stop is placed, at any hour
             self._book(execution)
         self._journal.sync()
         if (expected := self.books.expected_cash()) is not None:

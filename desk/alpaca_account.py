@@ -58,8 +58,11 @@ class AlpacaAccount:
 
     def shares(self) -> dict[str, tuple[int, float]]:
         """Whole shares and newest price of everything in the account; short positions are negative."""
-        rows = self._trading.get_all_positions()
-        return {str(raw["symbol"]): (int(amount(raw, "qty")), amount(raw, "current_price")) for raw in rows}
+        try:
+            rows = {str(raw["symbol"]): raw for raw in self._trading.get_all_positions()}
+        except (KeyError, TypeError) as error:
+            raise Unreachable(f"Alpaca's positions cannot be read ({type(error).__name__})") from error
+        return {symbol: (int(amount(raw, "qty")), amount(raw, "current_price")) for symbol, raw in rows.items()}
 
     def free_shares(self, symbol: str) -> int:
         """Shares that no open order holds."""
@@ -98,6 +101,8 @@ class AlpacaAccount:
         raw = self._trading.get_clock()
         try:
             times = {name: datetime.fromisoformat(raw[name]) for name in ("timestamp", "next_open", "next_close")}
+            if any(time.tzinfo is None for time in times.values()):
+                raise ValueError("a time without its zone")  # noqa: TRY301 - as unusable as one that is missing
         except (KeyError, TypeError, ValueError) as error:
             raise Unreachable(f"Alpaca's clock cannot be read ({type(error).__name__})") from error
         return {**times, "is_open": raw.get("is_open")}
@@ -108,7 +113,7 @@ def amount(raw: Mapping[str, Any], name: str) -> float:
     try:
         value = float(raw[name])
     except (KeyError, TypeError, ValueError) as error:
-        raise Unreachable(f"Alpaca's answer has no usable {name} ({raw.get(name)!r})") from error
+        raise Unreachable(f"Alpaca's answer has no usable {name} ({type(error).__name__})") from error
     if not math.isfinite(value):
         raise Unreachable(f"Alpaca's answer has no usable {name} ({value})")
     return value

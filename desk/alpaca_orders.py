@@ -74,7 +74,7 @@ def placed(raw: Any) -> Placed:
             side=str(raw["side"]),
             kind=str(raw.get("type") or raw["order_type"]),
             status=str(raw["status"]),
-            qty=int(_number(raw["qty"])),
+            qty=int(_number(raw["qty"] or 0)),  # null: a person's order by amount of money
             filled=int(_number(raw["filled_qty"])),
             price=_number(raw.get("filled_avg_price") or 0),
             limit=_optional(raw.get("limit_price")),

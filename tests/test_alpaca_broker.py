@@ -496,6 +496,33 @@ def test_orders_of_ours_that_the_books_do_not_know_are_refused(desk: Desk) -> No
         lost.reconcile()
 
 
+@pytest.mark.parametrize(
+    ("path", "fault", "parameters"),
+    [
+        ("/v2/account", "error", {"status": 200, "body": []}),
+        ("/v2/account", "set_fields", {"fields": {"equity": None}}),
+        ("/v2/account", "set_fields", {"fields": {"cash": "NaN"}}),
+        ("/v2/clock", "set_fields", {"fields": {"timestamp": "2026-03-02T10:00:00"}}),
+        ("/v2/clock", "drop_fields", {"names": ["next_close"]}),
+        ("/v2/positions", "error", {"status": 200, "body": {"positions": 1}}),
+        ("/v2/orders", "error", {"status": 200, "body": {"orders": 1}}),
+    ],
+)
+def test_an_answer_without_what_matters_is_no_answer(
+    desk: Desk, path: str, fault: str, parameters: dict[str, Any]
+) -> None:
+    desk.standin.fault(fault, path=path, method="GET", times=None, **parameters)
+    with pytest.raises(Unreachable):
+        (desk.reconcile if "s" in path[-1] else lambda: desk.broker.hindrance(CLOSE))()
+
+
+def test_a_person_s_order_by_amount_of_money_disturbs_nothing(desk: Desk) -> None:
+    desk.standin.set_clock(START - timedelta(hours=1))  # before the open it waits, without a number of shares
+    person(desk.standin).submit_order(MarketOrderRequest(symbol="META", notional=500, side="buy", time_in_force="day"))
+    assert desk.standin.orders()[-1]["qty"] is None
+    desk.reconcile()
+
+
 def test_an_account_that_cannot_be_read_raises_and_changes_nothing(desk: Desk) -> None:
     desk.buy()
     desk.standin.fault("error", path="/v2/positions", status=503, times=None)

@@ -25,6 +25,7 @@ from live import run_live
 from market.hours import Session, at_new_york, new_york
 from market.recorded_feed import RecordedFeed
 from market_scheduler import MarketScheduler
+from sources import open_wire
 
 HISTORY_SESSIONS = 12
 ENDED = ("filled", "canceled", "expired", "rejected", "replaced")
@@ -140,6 +141,20 @@ def test_four_in_the_morning_writes_down_what_is_sold_first_at_the_open_and_canc
     changing = [entry for entry in account.standin.requests("/v2/orders") if entry["method"] != "GET"]
     assert {entry["method"] for entry in changing} == {"DELETE", "POST"}
     assert account.standin.positions() == {}
+    account.check()
+
+
+def test_a_stop_that_is_gone_at_night_is_back_after_four_in_the_morning(
+    account: Account, sessions: list[Session]
+) -> None:
+    first, second = sessions
+    account.trade(trading_day(first))
+    person = open_wire(account.settings, account.standin.advance).trading
+    for order in account.standin.orders(side="sell", type="stop"):
+        if order["status"] not in ENDED:
+            person.cancel_order_by_id(order["id"])
+    account.trade([at_new_york(second.day, "04:00")])
+    assert account.standin.positions()
     account.check()
 
 
