@@ -15,6 +15,7 @@ drop new fields, fail on missing ones and take five times as long.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import re
 import time
@@ -41,7 +42,6 @@ FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, 8.0
 REQUESTS_PER_MINUTE = 190  # Alpaca allows 200 a minute and key, for trading and for data each
 RESERVED_FOR_EXITS = 40
 MAX_REPLY_BYTES = 50_000_000
-_GATEWAY = frozenset({429, 500, 502, 503, 504})  # worth asking again, for a read
 
 
 class AlpacaError(RuntimeError):
@@ -112,10 +112,12 @@ class PoliteAdapter(HTTPAdapter):
         host = urlsplit(request.url or "").hostname
         if host not in HOSTS:
             raise Refused(0, {}, f"{host} is neither Alpaca's paper or data host nor loopback; nothing was sent")
-        deadline = time.monotonic() + (self._patience or DEADLINE_SECONDS)
+        deadline = math.inf
         tries = self._read_tries if request.method == "GET" else 1
         for attempt in range(1, tries + 1):
             self._budget.take()
+            if attempt == 1:  # waiting for the budget is no part of it
+                deadline = time.monotonic() + (self._patience or DEADLINE_SECONDS)
             try:
                 return self._try(request, options, deadline, what)
             except AlpacaError as error:
@@ -137,10 +139,10 @@ class PoliteAdapter(HTTPAdapter):
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # Only the kind: the text of a transport error holds addresses and nothing that a person could use.
             raise Unreachable(f"{what}: no answer ({type(error).__name__})") from error
-        self._check(response, what)
+        self._check(response, what, repeatable=request.method == "GET")
         return response
 
-    def _check(self, response: requests.Response, what: str) -> None:
+    def _check(self, response: requests.Response, what: str, *, repeatable: bool) -> None:
         status = response.status_code
         try:
             body = response.json() if response.content else None
@@ -152,15 +154,15 @@ class PoliteAdapter(HTTPAdapter):
             raise Unreachable(f"{what}: status {status} with a reply that is no JSON ({self._clean(body)})")
         said = body.get("message", "") if isinstance(body, dict) else body
         words = f"{what}: {status} {self._clean(said)}"
-        if status == 401 or (status == 403 and (not isinstance(body, dict) or "forbidden" in str(said))):
+        if isinstance(body, dict) and (status == 401 or (status == 403 and "forbidden" in str(said))):
             raise KeysRefused(
                 f"Alpaca refused the keys ({words}): they are mistyped, belong to a live account, or the paper account "
                 "was reset, which makes new ones. Copy the paper account's keys into .env"
             )
-        if isinstance(body, dict) and status < 500:
+        if status == 429 and not repeatable:
+            raise Refused(status, body if isinstance(body, dict) else {}, f"{what}: 429, too many requests")
+        if isinstance(body, dict) and status < 500 and status != 429:
             raise Refused(status, body, words)
-        if status == 429:
-            raise Refused(status, {}, f"{what}: 429, too many requests")
         raise Unreachable(words)
 
     def _clean(self, text: object) -> str:
@@ -172,9 +174,8 @@ class PoliteAdapter(HTTPAdapter):
 
 
 def _worth_asking_again(error: AlpacaError, attempt: int) -> bool:
-    if isinstance(error, Refused):
-        return error.status in _GATEWAY
-    return isinstance(error, Unreachable) or attempt == 1  # refused keys end a run: believed the second time
+    # Refused keys end a run, so they are believed the second time.
+    return isinstance(error, Unreachable) or (isinstance(error, KeysRefused) and attempt == 1)
 
 
 def _read_all(response: requests.Response, deadline: float) -> bytes:

@@ -105,9 +105,14 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
         code, result = body(arguments, settings, console)
     except tuple(EXIT_CODES) as error:
         code = EXIT_CODES[type(error)]
-        result = {"error": str(error), "exit_code": code}
-        logging.getLogger(door).error("%s", error)  # noqa: TRY400 - a user's mistake needs no traceback
-        print(f"{door}: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to people
+        words = (
+            f"{error}. Look at the network and at status.alpaca.markets"
+            if code == 7 and isinstance(error, Unreachable)
+            else str(error)
+        )
+        result = {"error": words, "exit_code": code}
+        logging.getLogger(door).error("%s", words)  # noqa: TRY400 - a user's mistake needs no traceback
+        print(f"{door}: {words}", file=sys.stderr)  # noqa: T201 - a door speaks to people
     except KeyboardInterrupt:
         code, result = 130, {"error": "interrupted", "exit_code": 130}
         print(f"{door}: interrupted", file=sys.stderr)  # noqa: T201

@@ -67,6 +67,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
 
 
 def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    open_wire(settings)  # without keys nothing is claimed
     if (note := claim(settings, "alpaca", now=utc_now())) is not None:
         console.print(note)
     broker = "paper" if arguments.broker == "paper" else "alpaca"

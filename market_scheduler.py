@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import command
-from alpaca_wire import KeysRefused, Unreachable
+from alpaca_wire import AlpacaError, KeysRefused, Unreachable
 from config import Settings
 from desk.books import Books, BooksDisagree
 from market.clock import utc_now
@@ -30,6 +30,7 @@ from market.hours import (
     NEW_YORK,
     Session,
     at_new_york,
+    epoch_minute,
     is_open,
     last_closed,
     last_opened,
@@ -111,7 +112,10 @@ class MarketScheduler:
             self.failures[duty] += 1
             words = f"{type(error).__name__}: {error}"
             if self._failing.get(duty) is not type(error):  # one message for an outage, not one a minute
-                log.exception("%s at %s failed", duty, now)
+                log.log(
+                    logging.INFO if isinstance(error, AlpacaError) else logging.ERROR,
+                    "%s at %s failed", duty, now, exc_info=error,
+                )  # fmt: skip
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
             self._failing[duty] = type(error)
         else:
@@ -130,7 +134,7 @@ class MarketScheduler:
             return
         if now >= next_session(session.open).open - TRAIN_UNTIL_BEFORE_OPEN:
             words = "not begun before the next session"
-            if self._trader.books.last_minute:
+            if self._trader.books.last_minute >= epoch_minute(session.open):  # a first start has missed nothing
                 self._say(f"training of {session.day} was missed: {words}")
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return

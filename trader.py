@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from alpaca_wire import Refused, Unreachable
 from config import Settings, load_settings
 from desk.books import Books, secure_view
 from desk.brokers import Broker
@@ -20,6 +21,7 @@ from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
 from learning.labels import ENTRY_PATIENCE_MINUTES
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
+from market.alpaca_feed import FeedUnavailable
 from market.bars import Bar
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
@@ -82,6 +84,8 @@ class LiveTrader:
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
         self._hindrance: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
+        self._uncompared = False  # whether the last comparison with the broker could not be made
+        self._split: set[str] = set()  # symbols that were split while we hold them
         self._by_others = 0.0  # USD of the account's cash that our trades do not explain, as last said
         self._tally = SessionTally(None)
 
@@ -119,6 +123,17 @@ class LiveTrader:
                 self._say(f"cash: {by_others:+,.2f} USD in the account are not of our trades (by hand, a deposit?)")
                 self._by_others = by_others
 
+    def _compare(self, now: datetime) -> None:
+        """`reconcile` in a session: exits do not wait until it succeeds, entries do."""
+        try:
+            self.reconcile(now)
+        except (Refused, Unreachable, OSError) as error:
+            if not self._uncompared:
+                self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought until books and broker agree: {error}")
+            self._uncompared = True
+        else:
+            self._uncompared = False
+
     def rebalance(self, now: datetime) -> None:
         """04:00: compare the books, and write down what will be sold as the session's first act, and why."""
         self.reconcile(now)
@@ -131,8 +146,14 @@ class LiveTrader:
         if held := len(self.books.live_trades()):
             planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  rebalance: {held} held, to be sold at the open: {planned}")
-        for symbol in set(self._feed.check_splits(now)) & set(self.books.live_trades()):
-            self._say(f"{symbol} was split while it is held: the books count shares of before; look after it by hand")
+        try:
+            self._split |= set(self._feed.check_splits(now)) & set(self.books.live_trades())
+        except (FeedUnavailable, Refused, Unreachable) as error:
+            self._say(f"not looked for splits: {error}")
+        for symbol in sorted(self._split & set(self.books.live_trades())):
+            self._say(
+                f"{symbol} was split while it is held: nothing of it is sold here, look after it by hand at Alpaca"
+            )
 
     # --- the trading minute ------------------------------------------------------------------------------------------
 
@@ -140,15 +161,16 @@ class LiveTrader:
         """One minute of a session, from its open to its close inclusive: settle, exit, predict, buy, write down."""
         minute, session = epoch_minute(now), last_opened(now)
         if self._unfinished:
-            self.reconcile(now)  # the minute before broke off: the broker may know more than the books
+            self._compare(now)  # the minute before broke off: the broker may know more than the books
         self._unfinished = True
         since = self._seen_minute + 1
         symbols, bars, problem = self._watch.look(now, self.books.live_trades(), self._seen_minute)
         seen = minute if problem is None else since  # bars that were not seen are still to be settled
         for execution in self._broker.settle(seen, bars):
             self._book(execution)
-        if minute % RECONCILE_MINUTES == 0:
-            self.reconcile(now)
+        bare = any(not position.protected for position in self._broker.positions().values())
+        if minute % RECONCILE_MINUTES == 0 or self._uncompared or bare:
+            self._compare(now)
         sent = now < session.close and self._exit(now, minute)
         if self._tally.session != session:
             self._tally = SessionTally(session)
@@ -173,7 +195,7 @@ class LiveTrader:
         selling = {order.symbol for order in self._broker.working_orders() if order.side == "SELL"}
         for symbol, position in self._broker.positions().items():
             trade = trades.get(symbol)
-            if trade is None or symbol in selling:
+            if trade is None or symbol in selling or symbol in self._split:
                 continue
             held = elapsed - _ordinal(position.entry_minute)
             reason = must_exit(held, self._limits) or self.books.exit_plan.get(symbol) or beyond_levels(position)
@@ -182,10 +204,17 @@ class LiveTrader:
                     self.books.exit_id(trade), symbol, "SELL", position.qty, position.last_price, minute, reason=reason
                 )
                 self._record("exit", order_id=order.id, symbol=symbol, qty=order.qty, reason=reason, minute=minute)
-                self._journal.sync(order=True)
+                self._sync_exit()
                 self._broker.submit(order)
                 sent = True
         return sent
+
+    def _sync_exit(self) -> None:
+        """A sale leaves even when the disk is full: its id is made from the trade, so it cannot become two."""
+        try:
+            self._journal.sync(order=True)
+        except OSError as error:
+            log.error("an exit leaves before it is on disk: %s", error)  # noqa: TRY400 - the reason is all there is
 
     def _model(self, now: datetime) -> PublishedModel | None:
         """The model in use, announced when it is another; None, said once, where none may serve."""
@@ -199,6 +228,11 @@ class LiveTrader:
         if model.stamp != self._model_id:
             proof = "proven" if model.card["proven"] else "unproven"
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  model {model.stamp} is in use ({proof})")
+            if (break_even := model.card["baseline"]["break_even_confidence"]) > self.settings.MIN_CONFIDENCE:
+                threshold = (
+                    f"MIN_CONFIDENCE {self.settings.MIN_CONFIDENCE:.2f} is below its break-even {break_even:.2f}"
+                )
+                self._say(f"  {threshold}: such trades lose on average")
             self._record("model", model_id=model.stamp, minute=epoch_minute(now))
             self._model_id = model.stamp
         return model
@@ -231,7 +265,7 @@ class LiveTrader:
                     confidence=round(prediction.confidence, 6),
                     timestamp=new_york(now).isoformat(),
                     taken=reason is None,
-                    reason=reason or "bought",
+                    reason=reason or "ordered",
                 )
         seen = {p.symbol for p in predictions}
         self._above = {p.symbol for p in reached} | (self._above - seen)
@@ -246,7 +280,9 @@ class LiveTrader:
             return "the model is unproven (REQUIRE_PROOF)"
         if (no := may_open(prediction.symbol, set(self.books.live_trades()), self._limits)) is not None:
             return no
-        if (no := self._hindered(minute, session)) is not None:
+        if self._uncompared:
+            return "books and broker could not be compared"
+        if (no := self.books.refused(session.day, prediction.symbol) or self._hindered(minute, session)) is not None:
             return no
         size = position_size(prediction.price, self._broker.account(), self._limits)
         if size.shares < 1:

@@ -152,7 +152,9 @@ class Probe:
             "legs gone",
             f"{len(left)} still there after {self._since(started)}" if left else f"after {self._since(started)}",
         )
-        free = self._until(lambda: self._account.free_shares(order.symbol), lambda count: count >= 1, FREE_SECONDS)
+        free = self._until(
+            lambda: self._account.free_shares().get(order.symbol, 0), lambda count: count >= 1, FREE_SECONDS
+        )
         yield "shares free", f"{free} after {self._since(started)}"
 
     def _leave_flat(self, symbol: str, name: str) -> list[Row]:
@@ -187,7 +189,7 @@ class Probe:
         for order in living:
             if order not in sales:
                 self._refusal(lambda order=order: self._trading.cancel_order_by_id(order.id))
-        if held > 0 and not living and self._account.free_shares(symbol) >= held:
+        if held > 0 and not living and self._account.free_shares().get(symbol, 0) >= held:
             # The same id until that sale has ended: one whose answer was lost is not booked twice.
             self._sale_sent = self._sale_sent or self._now()
             self._trading.submit_order(market_sale(f"{name}-end{len(sales)}", symbol, held))
@@ -235,8 +237,8 @@ class Probe:
         for sent in range(1, FLOOD_REQUESTS + 1):
             try:
                 self._trading.get_clock()
-            except Refused as error:
-                yield "beyond the limit", f"request {sent}: {error.status} {error.code} {error.message}"
+            except AlpacaError as error:
+                yield "beyond the limit", f"request {sent}: {error}"
                 break
         else:
             yield "beyond the limit", f"no refusal in {FLOOD_REQUESTS} requests"

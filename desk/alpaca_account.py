@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +14,8 @@ from alpaca.trading.requests import GetOrderByIdRequest, GetOrdersRequest
 from alpaca_wire import Refused, Unreachable
 from desk.alpaca_orders import Placed, placed
 from desk.orders import Account
+
+log = logging.getLogger(__name__)
 
 ORDERS_PAGE = 500  # the most that Alpaca lists at once
 MAX_SKEW_SECONDS = 30.0
@@ -37,11 +40,11 @@ class AlpacaAccount:
             wanted = GetOrdersRequest(
                 status=QueryOrderStatus.ALL, limit=ORDERS_PAGE, after=after, until=until, nested=True, symbols=symbols
             )
-            page = [placed(raw) for raw in self._trading.get_orders(wanted)]
-            rows += page
-            if len(page) < ORDERS_PAGE or page[-1].submitted == until:
+            page = self._trading.get_orders(wanted)
+            rows += [order for order in map(_readable, page) if order is not None]
+            if len(page) < ORDERS_PAGE or rows[-1].submitted == until:
                 return rows
-            until = page[-1].submitted
+            until = rows[-1].submitted
 
     def order(self, order_id: str) -> Placed:
         """One order with its legs."""
@@ -57,21 +60,19 @@ class AlpacaAccount:
             raise
 
     def shares(self) -> dict[str, tuple[int, float]]:
-        """Whole shares and newest price of everything in the account; short positions are negative."""
+        """Whole shares and newest price (0.0: not said) of everything in the account; short positions are negative."""
         try:
             rows = {str(raw["symbol"]): raw for raw in self._trading.get_all_positions()}
         except (KeyError, TypeError) as error:
             raise Unreachable(f"Alpaca's positions cannot be read ({type(error).__name__})") from error
-        return {symbol: (int(amount(raw, "qty")), amount(raw, "current_price")) for symbol, raw in rows.items()}
+        return {symbol: (int(amount(raw, "qty")), _price(raw)) for symbol, raw in rows.items()}
 
-    def free_shares(self, symbol: str) -> int:
-        """Shares that no open order holds."""
+    def free_shares(self) -> dict[str, int]:
+        """Shares by symbol that no open order holds."""
         try:
-            return int(amount(self._trading.get_open_position(symbol), "qty_available"))
-        except Refused as error:
-            if error.not_found:
-                return 0
-            raise
+            return {str(raw["symbol"]): int(amount(raw, "qty_available")) for raw in self._trading.get_all_positions()}
+        except (KeyError, TypeError) as error:
+            raise Unreachable(f"Alpaca's positions cannot be read ({type(error).__name__})") from error
 
     def read(self) -> tuple[Account, str | None]:
         """Cash, equity, and what entries may spend (cash, never margin, with a reserve); and why it may not buy."""
@@ -106,6 +107,21 @@ class AlpacaAccount:
         except (KeyError, TypeError, ValueError) as error:
             raise Unreachable(f"Alpaca's clock cannot be read ({type(error).__name__})") from error
         return {**times, "is_open": raw.get("is_open")}
+
+
+def _readable(raw: Any) -> Placed | None:
+    """One order, or None where it cannot be read: nothing new of it, and the others are looked after."""
+    try:
+        return placed(raw)
+    except Unreachable as error:
+        if not isinstance(raw, dict):
+            raise
+        log.info("passed over: %s", error)
+        return None
+
+
+def _price(raw: Mapping[str, Any]) -> float:
+    return amount(raw, "current_price") if raw.get("current_price") is not None else 0.0
 
 
 def amount(raw: Mapping[str, Any], name: str) -> float:

@@ -4,7 +4,7 @@ A trade is followed from its entry to its last sold share:
 
     submit --answer or look-up--> entry --partly filled a minute later, or expired: cancel the rest--> held
     held --levels off by more than a tick: replace once--> held --leg fills, or legs cancelled and sold--> done
-    held and a stop missing: arm again; refused: the position says that it is not `protected`
+    held and a stop missing: put back; where Alpaca takes none the position says that it is not `protected`
 
 Nothing is kept on this machine: `resume` and Alpaca's own list of orders bring everything back after a restart.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -41,7 +42,8 @@ log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(days=7)  # how far a comparison reads back, beyond the trades that are followed
 MISSES, MISSED_AFTER = 3, timedelta(seconds=10)  # look-ups without a trace, and their time, before an order never was
-FREE_POLLS, POLL_SECONDS = 30, 0.5  # for legs to end and shares to be free; seen to take 7 s on paper
+FREE_SECONDS, POLL_SECONDS = 15.0, 0.5  # for legs to end and shares to come free; seen to take 7 s on paper
+CLOSING_MINUTES = 2  # how long a sale is waited for without a stop
 FILL_SECONDS = 1.0  # what a market order takes to fill; its levels are then set in the same minute
 
 
@@ -49,7 +51,8 @@ class AlpacaBroker:
     """One paper account behind a wire.
 
     Args: `now` tells this machine's time, to compare with Alpaca's; `stop_loss` and `take_profit` are fractions of the
-    entry price. `submit` never raises Unreachable; the others do when Alpaca gives no answer that can be used.
+    entry price. All methods raise KeysRefused; `submit` raises nothing else, the others Unreachable or Refused when
+    Alpaca gives no answer that can be used.
     """
 
     def __init__(self, wire: AlpacaWire, now: Callable[[], datetime], stop_loss: float, take_profit: float) -> None:
@@ -115,14 +118,20 @@ class AlpacaBroker:
             self._last[bar.symbol] = bar.close
         if self._trades:
             self._refresh()
+            self._finish_sales()
             if self._just_sent and self.working_orders():
                 self._wire.wait(FILL_SECONDS)
                 self._refresh()
             self._just_sent = False
+            minute = int(self._now().timestamp() // 60)  # bars may be behind, orders are not
             for trade in list(self._trades.values()):
                 try:
-                    self._look_after(trade, now_minute)
-                except (Refused, Unreachable) as error:  # one symbol's trouble leaves the others looked after
+                    self._look_after(trade, minute)
+                except (
+                    Refused,
+                    Unreachable,
+                    ValueError,
+                ) as error:  # one symbol's trouble leaves the others looked after
                     log.warning("%s: looked after again in a minute: %s", trade.symbol, error)
         executions = [e for e in self._executions(self._trades.values()) if e.id not in self._told]
         self._told |= {e.id for e in executions}
@@ -151,7 +160,9 @@ class AlpacaBroker:
         for trade in [trade for trade in self._trades.values() if trade.entry is None]:
             self._probe(trade)
         past = self._take_up(rows)
-        found = compare_shares(self._account, list(self._trades.values()), self._tag, read_orders, self._wire.wait)
+        found = compare_shares(
+            self._account, list(self._trades.values()), self._tag, rows, read_orders, self._wire.wait
+        )
         self._news += found.sales
         self._last |= found.last
         for words in found.foreign:
@@ -193,7 +204,10 @@ class AlpacaBroker:
             else:
                 log.warning("%s: entry refused: %s", order.symbol, error)
                 del self._trades[trade.id]
-                self._note(f"{order.id}/refused", "rejected", order, error.message or str(error))
+                if error.status == 429:  # says nothing about this order
+                    self._note(f"{order.id}/withdrawn/{order.minute}", "cancelled", order, WITHDRAWN)
+                else:
+                    self._note(f"{order.id}/refused", "rejected", order, error.message or str(error))
         except Unreachable as error:
             log.warning("%s: whether the entry was booked is looked up (%s)", order.symbol, error)
             self._probe(trade)
@@ -202,7 +216,7 @@ class AlpacaBroker:
         """Look up an entry of which no usable answer has come; after several look-ups without a trace it never was."""
         try:
             found = self._account.find(trade.id)
-        except Unreachable:
+        except (Refused, Unreachable):
             return  # still unsure: asked again in the next minute
         if found is not None:
             trade.take([found])
@@ -221,11 +235,19 @@ class AlpacaBroker:
             self._probe(trade)
         elif entry.live and (now_minute >= trade.expires_minute or (entry.filled and now_minute > entry.minute)):
             self._cancel(entry)  # shares of a part fill have no legs while the rest may still come
-        if entry is None or entry.live or trade.held <= 0:
+            trade.take([self._account.order(entry.id)])
+            entry = trade.entry
+        if entry is None or entry.live:
+            return
+        if trade.held <= 0:
+            for left in trade.live_exits:
+                self._cancel(left)
             return
         if trade.unsure_sale is not None and self._account.find(trade.unsure_sale) is None:
             trade.unsure_sale = None
-        if not trade.levelled:
+        if trade.closing is not None and now_minute - trade.closing.minute >= CLOSING_MINUTES:
+            trade.closing = None  # its shares did not come free: under a stop again, until it is asked for anew
+        if not trade.levelled and now_minute - entry.minute <= PATIENCE_MINUTES:
             self._level(trade, entry)
         if trade.uncovered > 0 and not trade.selling:
             self._arm(trade)
@@ -233,7 +255,8 @@ class AlpacaBroker:
     def _level(self, trade: AlpacaTrade, entry: Placed) -> None:
         """Hang the legs on the price of the fill: once, and only where they are off by more than a tick."""
         stop, target = stop_price(entry.price, self._stop_loss), target_price(entry.price, self._take_profit)
-        for leg in [leg for leg in trade.live_exits if leg.replaces is None]:
+        own = {leg.id for leg in entry.legs}
+        for leg in [leg for leg in trade.live_exits if leg.replaces is None and leg.id in own]:
             wanted = (
                 ReplaceOrderRequest(limit_price=target) if leg.stop is None else ReplaceOrderRequest(stop_price=stop)
             )
@@ -249,46 +272,97 @@ class AlpacaBroker:
         """Put stop and target back for shares that have lost them."""
         for leg in trade.live_exits:
             self._cancel(leg)  # a target without its stop holds the shares that the new pair needs
-        if trade.live_exits and not self._wait_until_free(trade):
-            return
+        if trade.live_exits:
+            return  # until they have ended
         log.warning("%s: %d shares without a stop; stop and target are placed again", trade.symbol, trade.uncovered)
         order = arm(trade.next_arm, trade.symbol, trade.uncovered, trade.stop_level, trade.target_level)
         try:
             trade.take([placed(self._trading.submit_order(order))])
             trade.protected = True
         except Refused as error:
-            if not _taken_already(error):
+            if not _taken_already(error) and error.status != 429:
                 log.warning("%s: Alpaca takes no stop (%s); the position is to be closed", trade.symbol, error)
                 trade.protected = False
 
     # --- exits -------------------------------------------------------------------------------------------------------
 
     def _sell(self, order: Order) -> None:
-        trade = next((t for t in self._trades.values() if t.symbol == order.symbol and t.held > 0), None)
-        if trade is None:
+        """Ask what stands to end, and sell at once if the shares are free already; else `settle` goes on."""
+        trade = self._trades.get(order.id.rpartition("-sell-")[0])
+        if trade is None or trade.held <= 0:
             self._note(f"{order.id}/closed", "cancelled", order, "the position was closed before")
             return
         try:
             with self._wire.urgently():
-                self._close(trade, order)
-        except (Refused, Unreachable) as error:
-            log.warning("%s: not sold yet, it is tried again in a minute: %s", order.symbol, error)
+                if (there := self._shares_there(trade)) < trade.held:
+                    log.warning("%s: the account holds %d of our %d shares: not sold", trade.symbol, there, trade.held)
+                    return  # the next comparison explains it; what is not there must not be sold short
+                trade.closing = order
+                for standing in trade.live:
+                    self._cancel(standing)
+                self._learn(self._account.orders(trade.since, [trade.symbol]))
+                self._sell_if_free(trade, self._free_shares())
+        except (Refused, Unreachable, ValueError) as error:
+            log.warning("%s: not sold yet: %s", order.symbol, error)
 
-    def _close(self, trade: AlpacaTrade, order: Order) -> None:
-        """Cancel what stands, wait until the shares are free, sell. A refused sale gets its stop back in `settle`."""
-        for standing in trade.live:
-            self._cancel(standing)
-        if not self._wait_until_free(trade) or trade.held <= 0:
-            return  # something still stands, or a leg was faster
+    def _finish_sales(self) -> None:
+        """Sell what is to be closed as its shares come free: all positions together, under one deadline."""
+        deadline = time.monotonic() + FREE_SECONDS
+        with self._wire.urgently():
+            for _ in range(int(FREE_SECONDS / POLL_SECONDS)):
+                closing = [trade for trade in self._trades.values() if trade.closing is not None]
+                if not closing or time.monotonic() > deadline:
+                    return
+                free = self._free_shares()
+                for trade in closing:
+                    try:
+                        for standing in trade.live:
+                            if standing.status != "pending_cancel":
+                                self._cancel(standing)
+                        self._sell_if_free(trade, free)
+                    except (Refused, Unreachable, ValueError) as error:
+                        log.warning("%s: not sold yet: %s", trade.symbol, error)
+                if any(trade.closing is not None for trade in closing):
+                    self._wire.wait(POLL_SECONDS)
+                    self._refresh()
+
+    def _shares_there(self, trade: AlpacaTrade) -> int:
+        """Shares of a trade's symbol in the account; while positions cannot be read, what the orders make of it."""
         try:
-            sale = self._trading.submit_order(market_sale(order.id, order.symbol, trade.held))
-            trade.take([placed(sale)])
+            return self._account.shares().get(trade.symbol, (0, 0.0))[0]
+        except Unreachable:
+            rows = self._account.orders(trade.since, [trade.symbol])
+            return trade.held - sum(sale.filled for sale in trade.sales_by_hand(rows))
+
+    def _free_shares(self) -> Mapping[str, int] | None:
+        """Shares that no order holds, or None while positions cannot be read: an exit does not wait for them."""
+        try:
+            return self._account.free_shares()
+        except Unreachable:
+            return None
+
+    def _sell_if_free(self, trade: AlpacaTrade, free: Mapping[str, int] | None) -> None:
+        """Send the sale that is wanted, once nothing stands any more and the shares are free, as far as can be read."""
+        order = trade.closing
+        if order is None or trade.live:
+            return
+        if trade.held <= 0:
+            trade.closing = None  # a leg was faster
+        elif free is None or free.get(trade.symbol, 0) >= trade.held:
+            trade.closing = None
+            self._send_sale(trade, order)
+
+    def _send_sale(self, trade: AlpacaTrade, order: Order) -> None:
+        self._just_sent = True
+        try:
+            trade.take([placed(self._trading.submit_order(market_sale(order.id, order.symbol, trade.held)))])
         except Refused as error:
             if _taken_already(error):
                 trade.unsure_sale = order.id
                 return
             log.warning("%s: sale refused: %s", order.symbol, error)
-            self._note(f"{order.id}/refused", "rejected", order, error.message or str(error), trade.id)
+            if error.status != 429:
+                self._note(f"{order.id}/refused", "rejected", order, error.message or str(error), trade.id)
         except Unreachable as error:
             log.warning("%s: whether the sale was booked is looked up (%s)", order.symbol, error)
             trade.unsure_sale = order.id
@@ -299,15 +373,6 @@ class AlpacaBroker:
             self._trading.cancel_order_by_id(order.id)
         except Refused as error:
             log.info("%s: not cancelled: %s", order.symbol, error)
-
-    def _wait_until_free(self, trade: AlpacaTrade) -> bool:
-        """Poll until no order lives and the account says that the shares are free; False if orders outlive it."""
-        for _ in range(FREE_POLLS):
-            self._learn(self._account.orders(trade.since, [trade.symbol]))
-            if not trade.live and (trade.held <= 0 or self._account.free_shares(trade.symbol) >= trade.held):
-                return True
-            self._wire.wait(POLL_SECONDS)
-        return not trade.live
 
     # --- learning from Alpaca's lists --------------------------------------------------------------------------------
 

@@ -27,26 +27,28 @@ def compare_shares(
     account: AlpacaAccount,
     trades: Sequence[AlpacaTrade],
     tag: str,
+    rows: Sequence[Placed],
     read_orders: Callable[[], Sequence[Placed]],
     wait: Callable[[float], object],
 ) -> Comparison:
     """Compare; a shortage is believed only after several reads, and must be explained by a person's sale.
 
-    `read_orders` lists all orders anew and brings `trades` up to date. Raises BooksDisagree.
+    `rows` are all orders as `trades` know them; `read_orders` lists them anew and brings `trades` up to date. Raises
+    BooksDisagree.
     """
     sales: list[Execution] = []
     for attempt in range(READS):
         if attempt:
             wait(READ_AGAIN_SECONDS)
-        rows = read_orders()
+            rows = read_orders()
         shares = account.shares()
         lacking = {}
         for trade in trades:
             missing = trade.held - shares.get(trade.symbol, (0, 0.0))[0]
-            if missing > 0:
-                found = list(trade.sold_by_hand(rows, missing))
-                sales += found
-                lacking[trade.symbol] = missing - sum(sale.qty for sale in found)
+            if missing > 0 and attempt == READS - 1:
+                sales += trade.note_sales_by_hand(rows, missing)
+                missing = trade.held - shares.get(trade.symbol, (0, 0.0))[0]
+            lacking[trade.symbol] = max(missing, 0)
         if not any(lacking.values()):
             break
     else:
@@ -63,4 +65,4 @@ def compare_shares(
         f"{symbol}: {qty} shares in the account are not ours; left alone" for symbol, qty in extra.items() if qty
     ]
     foreign += foreign_orders(tag, rows, ours)
-    return Comparison(sales, {symbol: price for symbol, (_, price) in shares.items()}, foreign)
+    return Comparison(sales, {symbol: price for symbol, (_, price) in shares.items() if price}, foreign)

@@ -66,6 +66,10 @@ class Placed:
 def placed(raw: Any) -> Placed:
     """Read one order of Alpaca's JSON. Unreachable if what matters is missing or no number: the answer is unusable."""
     try:
+        # A person may sell parts of a share: rounded up, so that such a sale explains the whole share that is gone.
+        filled, average = math.ceil(_number(raw["filled_qty"])), _number(raw.get("filled_avg_price") or 0)
+        if filled and not average:
+            raise ValueError("shares without a price")  # noqa: TRY301 - as unusable as a missing field
         changed = raw.get("filled_at") or raw.get("canceled_at") or raw.get("updated_at") or raw["submitted_at"]
         return Placed(
             id=str(raw["id"]),
@@ -75,8 +79,8 @@ def placed(raw: Any) -> Placed:
             kind=str(raw.get("type") or raw["order_type"]),
             status=str(raw["status"]),
             qty=int(_number(raw["qty"] or 0)),  # null: a person's order by amount of money
-            filled=int(_number(raw["filled_qty"])),
-            price=_number(raw.get("filled_avg_price") or 0),
+            filled=filled,
+            price=average,
             limit=_optional(raw.get("limit_price")),
             stop=_optional(raw.get("stop_price")),
             minute=int(datetime.fromisoformat(changed).timestamp() // 60),
@@ -108,13 +112,13 @@ def tick(price: float) -> float:
 def stop_price(entry: float, fraction: float) -> float:
     """The stop `fraction` below `entry`, rounded down: never nearer than asked, and never at the entry itself."""
     exact = Decimal(str(entry)) * (1 - Decimal(str(fraction)))
-    return min(_on_tick(exact, ROUND_FLOOR), round(entry - 0.01, 4))
+    return _on_tick(min(exact, Decimal(str(entry)) - Decimal("0.01")), ROUND_FLOOR)
 
 
 def target_price(entry: float, fraction: float) -> float:
     """The target `fraction` above `entry`, rounded up."""
     exact = Decimal(str(entry)) * (1 + Decimal(str(fraction)))
-    return max(_on_tick(exact, ROUND_CEILING), round(entry + 0.01, 4))
+    return _on_tick(max(exact, Decimal(str(entry)) + Decimal("0.01")), ROUND_CEILING)
 
 
 def _on_tick(price: Decimal, rounding: str) -> float:

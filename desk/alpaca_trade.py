@@ -27,6 +27,7 @@ class AlpacaTrade:
     entry: Placed | None = None  # None: sent, and no answer yet that can be used
     exits: list[Placed] = field(default_factory=list)
     by_hand: dict[str, int] = field(default_factory=dict)  # shares that a person sold, by order
+    closing: Order | None = None  # the sale that is wanted, until it is sent
     unsure_sale: str | None = None  # client id of a sale of which no usable answer has come
     misses: int = 0  # look-ups in a row without a trace of the entry
     levelled: bool = False
@@ -38,6 +39,7 @@ class AlpacaTrade:
         since = datetime.fromtimestamp(trade.entry_minute * 60, UTC) - MARGIN
         expires = trade.entry_minute + PATIENCE_MINUTES
         result = cls(trade.id, trade.symbol, trade.qty_ordered, since, expires, trade.stop_loss, trade.take_profit)
+        result.levelled = trade.status == "OPEN"  # the books hear of a fill after its levels were set
         result.by_hand = {name: qty for name, (qty, _) in trade.exits.items() if not name.startswith(trade.id)}
         return result
 
@@ -51,6 +53,8 @@ class AlpacaTrade:
     def take(self, rows: Sequence[Placed]) -> None:
         """Learn from a listing of orders what has become of this trade."""
         self.entry = next((row for row in rows if row.client_id == self.id), self.entry)
+        if self.entry is not None:
+            self.since = min(self.since, self.entry.submitted - MARGIN)
         known = {o.id: o for o in self.exits}
         known |= {o.id: o for o in exits_of(self.id, rows, known)}
         for new in list(known.values()):  # an answer to a replacement tells of the new order only
@@ -61,6 +65,11 @@ class AlpacaTrade:
             self.unsure_sale = None
         stop, target = standing_levels(self.exits)
         self.stop_level, self.target_level = stop or self.stop_level, target or self.target_level
+
+    @property
+    def tag(self) -> str:
+        """What the client ids of all orders of the same books begin with."""
+        return self.id.partition("-")[0] + "-"
 
     @property
     def held(self) -> int:
@@ -87,12 +96,16 @@ class AlpacaTrade:
     def selling(self) -> bool:
         """Whether a sale at the market is under way, or may be."""
         sales = f"{self.id}-sell-"
-        return self.unsure_sale is not None or any(o.client_id.startswith(sales) for o in self.live_exits)
+        return (
+            self.closing is not None
+            or self.unsure_sale is not None
+            or any(o.client_id.startswith(sales) for o in self.live_exits)
+        )
 
     @property
     def ended(self) -> bool:
         """Whether nothing can happen any more."""
-        return self.entry is not None and not self.entry.live and self.held <= 0 and self.unsure_sale is None
+        return self.entry is not None and not self.live and self.held <= 0 and not self.selling
 
     @property
     def next_arm(self) -> str:
@@ -117,13 +130,22 @@ class AlpacaTrade:
             return Order(self.id, self.symbol, "BUY", self.qty_ordered, 0.0, minute)
         return Order(f"{self.id}-sell", self.symbol, "SELL", self.held, 0.0, minute) if self.selling else None
 
-    def sold_by_hand(self, rows: Sequence[Placed], missing: int) -> Iterator[Execution]:
-        """Sales of a person that explain why `missing` of our shares are gone."""
-        known = {o.id for o in self.exits} | set(self.by_hand)
-        for sale in (order for row in rows for order in row.family):
-            sold = min(sale.filled, missing)
-            if sale.symbol == self.symbol and sale.side == "sell" and sold > 0 and sale.id not in known:
-                missing -= sold
+    def sales_by_hand(self, rows: Sequence[Placed]) -> Iterator[Placed]:
+        """A person's sales of the symbol since the entry, among a listing of orders."""
+        known = {o.id for o in self.exits}
+        since = self.entry.minute if self.entry is not None else 0
+        for sale in (order for row in rows if not row.client_id.startswith(self.tag) for order in row.family):
+            ours = sale.id in known or sale.symbol != self.symbol or sale.side != "sell"
+            if not ours and sale.filled and sale.minute >= since:
+                yield sale
+
+    def note_sales_by_hand(self, rows: Sequence[Placed], missing: int) -> Iterator[Execution]:
+        """Take a person's sales as the reason why `missing` of our shares are gone."""
+        for sale in self.sales_by_hand(rows):
+            before = self.by_hand.get(sale.id, 0)
+            sold = min(sale.filled, before + missing)
+            if sold > before:
+                missing -= sold - before
                 self.by_hand[sale.id] = sold
                 yield Execution(
                     f"{sale.id}/fill/{sold}", "fill", sale.id, self.symbol, "SELL", sold, sale.price, sale.minute,

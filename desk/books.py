@@ -78,6 +78,14 @@ class Books:
         newest = self.trades.get(f"{stem}-{attempt}")
         return f"{stem}-{attempt if newest is not None and newest.exit_reason == WITHDRAWN else attempt + 1}"
 
+    def refused(self, session_day: date, symbol: str) -> str | None:
+        """Why the newest entry of a symbol was refused in this session, or None: the same order would be again."""
+        stem = f"{self.tag}-{session_day:%Y%m%d}-{symbol}-buy"
+        newest = self.trades.get(f"{stem}-{self._entries.get(stem, 0)}")
+        if newest is None or newest.status != "REJECTED":
+            return None
+        return f"not again today: {newest.exit_reason}"
+
     def exit_id(self, trade: Trade) -> str:
         """The order id of the sale of a trade: the same until the broker says that it came to nothing."""
         return f"{trade.id}-sell-{trade.exits_refused + 1}"

@@ -89,10 +89,13 @@ class Desk:
         self.settle()
         return self.books.trades[order.id]
 
-    def sell(self, trade: Trade, reason: str = "time") -> None:
+    def order_to_sell(self, trade: Trade, reason: str = "time") -> Order:
         order = Order(self.books.exit_id(trade), trade.symbol, "SELL", trade.held, 0.0, self.minute, reason=reason)
         self.books.apply({"kind": "exit", "order_id": order.id, "reason": reason})
-        self.broker.submit(order)
+        return order
+
+    def sell(self, trade: Trade, reason: str = "time") -> None:
+        self.broker.submit(self.order_to_sell(trade, reason))
         self.settle()
 
     def settle(self) -> None:
@@ -115,13 +118,7 @@ class Desk:
         account = {symbol: int(float(p["qty"])) for symbol, p in self.standin.positions().items()}
         assert held == account
         for symbol, qty in held.items():
-            assert self.stops(symbol) == qty
-
-    def stops(self, symbol: str) -> int:
-        """Shares that living stops would sell."""
-        ended = ("filled", "canceled", "expired", "rejected", "replaced")
-        living = [o for o in self.standin.orders(symbol=symbol, side="sell") if o["status"] not in ended]
-        return sum(int(o["qty"]) - int(o["filled_qty"]) for o in living if o["type"] in ("stop", "stop_limit"))
+            assert self.standin.stopped_shares(symbol) == qty
 
 
 @pytest.fixture

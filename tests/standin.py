@@ -185,5 +185,16 @@ class StandIn:
             if (path is None or entry["path"].startswith(path)) and method in (None, entry["method"])
         ]
 
+    def stopped_shares(self, symbol: str) -> int:
+        """Shares that living stops would sell; a leg whose entry has not filled wholly protects nothing yet."""
+        ended = ("filled", "canceled", "expired", "rejected", "replaced")
+        parents = {order["id"]: order["status"] for order in self.orders(side="buy")}
+        living = [o for o in self.orders(symbol=symbol, side="sell") if o["status"] not in ended]
+        return sum(
+            int(o["qty"]) - int(o["filled_qty"])
+            for o in living
+            if o["type"] in ("stop", "stop_limit") and parents.get(o["parent_id"], "filled") == "filled"
+        )
+
     def clear_requests(self) -> None:
         self._ask("DELETE", "/requests")

@@ -221,7 +221,7 @@ def test_reads_survive_a_burst_of_429_and_the_sdk_repeats_nothing(desk: Desk) ->
     assert desk.buy().status == "OPEN"
     desk.standin.fault("error", method="POST", path="/v2/orders", status=429, body={"message": "slow down"})
     refused = desk.buy("META", price=648.0)
-    assert refused.status == "REJECTED"
+    assert (refused.status, refused.exit_reason) == ("CANCELLED", WITHDRAWN)  # which says nothing about the order
     assert len(desk.standin.requests("/v2/orders", "POST")) == 2
     desk.check()
 
@@ -403,7 +403,7 @@ def test_positions_that_stay_empty_without_a_sale_are_no_books_to_trade_on(desk:
 def test_a_stop_removed_by_hand_is_placed_again_within_a_minute(desk: Desk) -> None:
     trade = desk.buy()
     cancel_legs(desk, trade.id)
-    assert desk.stops("NVDA") == 0
+    assert desk.standin.stopped_shares("NVDA") == 0
     desk.next_minute()
     desk.check()
     assert (trade.stop_loss, trade.take_profit) == (176.09, 186.88)
@@ -443,6 +443,126 @@ def test_shares_sold_by_hand_are_booked_at_the_price_they_got(desk: Desk) -> Non
     desk.check()
 
 
+def test_a_sale_by_hand_is_never_sold_again(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    cancel_legs(desk, trade.id)
+    person(desk.standin).submit_order(MarketOrderRequest(symbol="NVDA", qty=5, side="sell", time_in_force="day"))
+    desk.next_minute()  # a stop is wanted for shares that are gone
+    desk.sell(trade, "unprotected")
+    assert desk.standin.positions() == {}
+    desk.reconcile()
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "by hand")
+    desk.check()
+
+
+@pytest.mark.parametrize("how", ["positions late", "positions empty once"])
+def test_the_sale_of_an_earlier_trade_explains_nothing_about_the_next(desk: Desk, how: str) -> None:
+    first = desk.buy()
+    desk.next_minute()
+    desk.sell(first)
+    desk.next_minute()
+    if how == "positions late":
+        desk.standin.settings(positions_lag_seconds=10)
+    second = desk.buy()
+    if how == "positions empty once":
+        desk.standin.fault("empty_list", path="/v2/positions")
+    desk.reconcile()
+    assert (first.status, second.status) == ("CLOSED", "OPEN")
+    desk.standin.advance(60)
+    desk.check()
+
+
+def test_a_sale_by_hand_in_parts_and_of_half_a_share_is_booked_part_by_part(desk: Desk) -> None:
+    trade = desk.buy()
+    cancel_legs(desk, trade.id)
+    for qty in (1, 1.5):
+        person(desk.standin).submit_order(MarketOrderRequest(symbol="NVDA", qty=qty, side="sell", time_in_force="day"))
+        desk.reconcile()
+    assert (trade.status, trade.held) == ("OPEN", 2)
+
+
+def test_an_exit_does_not_wait_for_positions_that_cannot_be_read(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.fault("error", path="/v2/positions", status=503, times=None)
+    desk.sell(trade)
+    assert trade.status == "CLOSED"
+    assert desk.standin.positions() == {}
+
+
+def test_ten_positions_are_sold_together_however_slow_their_legs_end(desk: Desk) -> None:
+    symbols = ["AVGO", "COIN", "GS", "META", "NFLX", "NKE", "NVDA", "ORCL", "SLB", "XLF"]
+    trades = [desk.buy(symbol, price=20.0) for symbol in symbols]
+    desk.next_minute()
+    desk.standin.settings(cancel_lag_seconds=14)
+    started = desk.standin.now()
+    desk.standin.clear_requests()
+    for trade in trades:
+        order = desk.order_to_sell(trade)
+        desk.broker.submit(order)
+    desk.settle()
+    assert [trade.status for trade in trades] == ["CLOSED"] * 10
+    assert desk.standin.now() - started < timedelta(seconds=25)
+    assert len(desk.standin.requests()) < 190
+
+
+def test_a_cancel_that_takes_longer_than_we_wait_still_ends_in_a_sale(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.settings(cancel_lag_seconds=20)
+    desk.sell(trade)
+    assert trade.status == "OPEN"
+    desk.next_minute()
+    assert trade.status == "CLOSED"
+    desk.check()
+
+
+def test_a_refusal_for_too_many_requests_is_no_word_about_the_stop(desk: Desk) -> None:
+    trade = desk.buy()
+    cancel_legs(desk, trade.id)
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=429, body={"message": "slow down"})
+    desk.next_minute()
+    assert desk.broker.positions()["NVDA"].protected
+    desk.next_minute()
+    desk.check()
+
+
+def test_a_changed_setting_moves_no_stop_of_a_held_position(desk: Desk) -> None:
+    trade = desk.buy(price=179.69)
+    desk.stop_loss = 0.05
+    desk.start()
+    desk.reconcile()
+    desk.next_minute()
+    assert trade.stop_loss == 176.09
+
+
+def test_a_row_that_cannot_be_read_leaves_the_others_looked_after(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.standin.fault("set_fields", path="/v2/orders", fields={"filled_avg_price": None}, times=2)
+    desk.buy("META", price=648.0)
+    for _ in range(2):
+        desk.next_minute()
+    assert trade.status == "OPEN"
+    desk.check()
+
+
+def test_an_exit_order_does_not_outlive_its_trade(desk: Desk) -> None:
+    person(desk.standin).submit_order(MarketOrderRequest(symbol="NVDA", qty=100, side="buy", time_in_force="day"))
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.fault("error_after", method="POST", path="/v2/orders$", status=504)
+    missing = {"code": 40410000, "message": "order not found"}
+    desk.standin.fault("error", path="/v2/orders:by_client", status=404, body=missing)
+    desk.broker.submit(desk.order_to_sell(trade))
+    desk.standin.fault("error", method="GET", path="/v2/orders$", status=200, body=[], times=2)
+    for _ in range(3):
+        desk.next_minute()
+    assert trade.status == "CLOSED"
+    assert desk.standin.stopped_shares("NVDA") == 0
+    assert desk.standin.positions()["NVDA"]["qty"] == "100"
+
+
 def test_what_a_person_bought_is_said_once_and_left_alone(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     desk.buy()
     person(desk.standin).submit_order(MarketOrderRequest(symbol="META", qty=2, side="buy", time_in_force="day"))
@@ -475,17 +595,6 @@ def test_an_exit_that_happened_while_the_process_was_down_is_heard_at_the_start(
     desk.start()
     desk.reconcile()
     assert (trade.status, trade.exit_reason) == ("CLOSED", "stop")
-    desk.check()
-
-
-@pytest.mark.parametrize("shown", [True, False])
-def test_legs_are_found_whether_or_not_a_listing_shows_them_under_their_parent(desk: Desk, shown: bool) -> None:
-    desk.standin.settings(variants={"nested_open_shows_filled_parent": shown})
-    desk.buy()
-    desk.start()
-    desk.reconcile()
-    desk.next_minute()
-    assert not any("-arm-" in o["client_order_id"] for o in desk.standin.orders())
     desk.check()
 
 

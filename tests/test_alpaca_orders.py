@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alpaca_wire import Unreachable
@@ -57,6 +57,8 @@ def books_after(*executions: Execution) -> Books:
     return books
 
 
+@example(4.128, 0.001, 0.001)
+@example(4.123, 0.0001, 0.001)
 @given(st.floats(0.02, 5000.0), st.floats(0.0001, 0.5), st.floats(0.0001, 0.5))
 def test_levels_lie_on_whole_ticks_and_never_nearer_than_asked(entry: float, stop: float, target: float) -> None:
     low, high = stop_price(entry, stop), target_price(entry, target)
@@ -171,9 +173,9 @@ def test_a_person_s_sale_explains_missing_shares_once() -> None:
     trade = AlpacaTrade.of_entry(placed(bracket("canceled", "canceled")), 98.0, 104.0)
     trade.take([placed(bracket("canceled", "canceled"))])
     by_hand = placed(raw("h", "someone", side="sell", qty="5", filled_qty="5", filled_avg_price="101.5"))
-    (sale,) = trade.sold_by_hand([by_hand], 5)
+    (sale,) = trade.note_sales_by_hand([by_hand], 5)
     assert (sale.qty, sale.price, sale.reason, sale.trade_id) == (5, 101.5, "by hand", TRADE)
-    assert list(trade.sold_by_hand([by_hand], 5)) == []
+    assert list(trade.note_sales_by_hand([by_hand], 5)) == []
     assert trade.held == 0
     closed = books_after(*statements(TRADE, trade.entry, trade.exits), sale).trades[TRADE]  # type: ignore[arg-type]
     assert (closed.status, closed.exit_reason, closed.exit_price) == ("CLOSED", "by hand", 101.5)

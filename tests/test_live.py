@@ -21,6 +21,7 @@ from trading import journal_of, publish_eager_model, settings_in
 import alpaca_wire
 from alpaca_wire import KeysRefused
 from config import Settings
+from desk.journal import Journal
 from live import run_live
 from market.hours import Session, at_new_york, new_york
 from market.recorded_feed import RecordedFeed
@@ -84,12 +85,7 @@ class Account:
         view = pd.read_json(self.settings.MODELS_DIR / "trade_history.json", typ="series")["trades"]
         assert {t["symbol"]: t["qty"] for t in view if t["status"] == "OPEN"} == held
         for symbol, qty in held.items():
-            stops = [
-                int(o["qty"]) - int(o["filled_qty"])
-                for o in self.standin.orders(symbol=symbol, side="sell")
-                if o["status"] not in ENDED and o["type"] == "stop"
-            ]
-            assert sum(stops) == qty
+            assert self.standin.stopped_shares(symbol) == qty
 
 
 @pytest.fixture
@@ -189,6 +185,81 @@ def test_while_bars_are_missing_exits_still_go(account: Account, sessions: list[
     account.trade(hours)
     assert account.standin.positions() == {}  # a session after the entry: sold by time
     account.check()
+
+
+def test_a_full_disk_keeps_back_entries_and_no_exit(
+    account: Account, sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sessions
+    account.trade(trading_day(first, first.open + timedelta(minutes=20)))
+    assert account.standin.positions()
+    sync, full = Journal.sync, [False]
+
+    def may_be_full(self: Journal, *, order: bool = False) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        sync(self, order=order)
+
+    def minutes() -> Iterator[datetime]:
+        yield first.open + timedelta(hours=6)
+        account.standin.clear_requests()
+        for now in minutes_between(second.open, second.open + timedelta(minutes=25)):
+            full[0] = True
+            yield now
+        full[0] = False
+
+    monkeypatch.setattr(Journal, "sync", may_be_full)
+    held = set(account.standin.positions())
+    account.trade(minutes())
+    sold = {o["symbol"] for o in account.standin.orders(side="sell", status="filled")}
+    assert held <= sold
+    at_the_open = [o for o in account.standin.orders(side="buy") if o["created_at"] >= second.open.isoformat()]
+    assert at_the_open == []
+
+
+def test_a_refused_entry_is_not_sent_again_all_day(account: Account, sessions: list[Session]) -> None:
+    body = {"code": 40310000, "message": "insufficient buying power"}
+    account.standin.fault("error", method="POST", path="/v2/orders", status=403, times=None, body=body)
+    account.trade(minutes_between(sessions[0].open, sessions[0].open + timedelta(minutes=30)))
+    tried = [event["symbol"] for event in journal_of(account.settings) if event["kind"] == "intent"]
+    assert tried
+    assert len(tried) == len(set(tried))
+
+
+def test_an_entry_left_by_a_killed_process_is_cancelled_before_the_next_open(
+    account: Account, sessions: list[Session]
+) -> None:
+    first, second = sessions
+
+    def dies() -> Iterator[datetime]:
+        yield from minutes_between(first.open, first.open + timedelta(minutes=3))
+        account.standin.settings(fill_model="quotes", partial_share=0.0, fill_delay_seconds=1e5)
+        for now in minutes_between(first.close - timedelta(minutes=8), first.close - timedelta(minutes=1)):
+            yield now
+            if any(o["status"] not in ENDED for o in account.standin.orders(side="buy")):
+                break
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        account.trade(dies())
+    assert any(o["status"] not in ENDED for o in account.standin.orders(side="buy"))
+    four = at_new_york(second.day, "04:00")
+    account.trade(minutes_between(four, four + timedelta(minutes=2)))
+    assert all(o["status"] in ENDED for o in account.standin.orders(side="buy"))
+
+
+def test_a_start_waits_while_there_are_too_many_requests(account: Account, sessions: list[Session]) -> None:
+    start = sessions[0].open
+
+    def minutes() -> Iterator[datetime]:
+        account.standin.fault("error", path="/v2/account", status=429, body={"message": "slow"}, times=None)
+        for now in minutes_between(start, start + timedelta(minutes=4)):
+            if now == start + timedelta(minutes=2):
+                account.standin.clear_faults()
+            yield now
+
+    account.trade(minutes())
+    assert account.said.count("waiting for Alpaca") == 1
 
 
 def test_keys_revoked_in_mid_session_end_the_run_and_leave_the_stops(account: Account, sessions: list[Session]) -> None:

@@ -218,7 +218,7 @@ def test_beyond_the_limit_the_answer_is_shown(standin: StandIn, tmp_path: Path) 
     settings = settings_in(tmp_path, **keys_of(standin))
     impatient = open_wire(settings, lambda seconds: None, lambda: 0.0, read_tries=1)
     found = dict(Probe(settings, impatient).flood())
-    assert found["beyond the limit"].startswith("request 21: 429")
+    assert found["beyond the limit"].startswith("request 21: GET /v2/clock: 429")
     assert found["its body"] == '429 application/json: {"message": "too many requests."}'
     assert "limit: 20" in found["its headers"].lower()
 

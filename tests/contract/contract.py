@@ -245,7 +245,7 @@ def test_an_order_in_each_of_its_states(
     wire.trading.cancel_order_by_id(live[0].id)
     look()  # the cancel is pending
     standin.advance(10)
-    assert account.free_shares(symbols[0]) == 10
+    assert account.free_shares()[symbols[0]] == 10
     pair = placed(wire.trading.submit_order(arm("entry-1-arm-1", symbols[0], 10, stop.stop, target.limit)))
     look()
     wire.trading.cancel_order_by_id(pair.id)
@@ -329,7 +329,7 @@ def test_the_active_list(wire: AlpacaWire, tmp_path: Path, standin: StandIn, sym
 
 def test_nothing_there(account: AlpacaAccount, wire: AlpacaWire, symbol: str) -> None:
     assert account.find("never-sent") is None
-    assert account.free_shares(symbol) == 0
+    assert account.free_shares().get(symbol, 0) == 0
     for ask in (lambda: account.order(NOBODY), lambda: wire.trading.get_asset("NOSUCH")):
         with pytest.raises(Refused) as refused:
             ask()
