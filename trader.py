@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from agreement import Agreement
 from alpaca_wire import Refused, Unreachable
 from config import Settings, load_settings
 from desk.books import Books, secure_view
 from desk.brokers import Broker
 from desk.journal import Event, Journal, read_events
 from desk.orders import Execution, Order
-from desk.reconcile import missed_executions
 from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
 from learning.labels import ENTRY_PATIENCE_MINUTES
 from learning.model_store import NoModel, PublishedModel
@@ -32,7 +32,6 @@ from watch import Watch
 log = logging.getLogger(__name__)
 
 RECONCILE_MINUTES = 5
-CASH_TOLERANCE = 1.0  # USD that rounding may set books and account apart
 
 
 class Predictor(Protocol):
@@ -77,6 +76,7 @@ class LiveTrader:
             self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
             self.books = Books(local_time, journal.events)
             self._watch = Watch(feed, self.settings.SYMBOLS, say)
+            self._agreement = Agreement(self.books, broker, journal, self._book, say)
         self._entries = entries
         self._say = say
         self._seen_minute = 0  # the newest minute whose bars have been settled
@@ -84,9 +84,7 @@ class LiveTrader:
         self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
         self._hindrance: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
-        self._uncompared = False  # whether the last comparison with the broker could not be made
         self._split: set[str] = set()  # symbols that were split while we hold them
-        self._by_others = 0.0  # USD of the account's cash that our trades do not explain, as last said
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -112,27 +110,7 @@ class LiveTrader:
 
     def reconcile(self, now: datetime) -> None:
         """Let the books hear what the broker did and they missed. Raises BooksDisagree."""
-        for execution in missed_executions(self.books, self._broker, epoch_minute(now)):
-            self._book(execution)
-        for execution in self._broker.settle(self._seen_minute + 1, ()):  # a missing stop is placed, at any hour
-            self._book(execution)
-        self._journal.sync()
-        if (expected := self.books.expected_cash()) is not None:
-            by_others = self._broker.account().cash - expected
-            if abs(by_others - self._by_others) > CASH_TOLERANCE:
-                self._say(f"cash: {by_others:+,.2f} USD in the account are not of our trades (by hand, a deposit?)")
-                self._by_others = by_others
-
-    def _compare(self, now: datetime) -> None:
-        """`reconcile` in a session: exits do not wait until it succeeds, entries do."""
-        try:
-            self.reconcile(now)
-        except (Refused, Unreachable, OSError) as error:
-            if not self._uncompared:
-                self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought until books and broker agree: {error}")
-            self._uncompared = True
-        else:
-            self._uncompared = False
+        self._agreement.reach(now, self._seen_minute)
 
     def rebalance(self, now: datetime) -> None:
         """04:00: compare the books, and write down what will be sold as the session's first act, and why."""
@@ -161,7 +139,9 @@ class LiveTrader:
         """One minute of a session, from its open to its close inclusive: settle, exit, predict, buy, write down."""
         minute, session = epoch_minute(now), last_opened(now)
         if self._unfinished:
-            self._compare(now)  # the minute before broke off: the broker may know more than the books
+            self._agreement.try_to_reach(
+                now, self._seen_minute
+            )  # the minute before broke off: the broker may know more than the books
         self._unfinished = True
         since = self._seen_minute + 1
         symbols, bars, problem = self._watch.look(now, self.books.live_trades(), self._seen_minute)
@@ -169,8 +149,8 @@ class LiveTrader:
         for execution in self._broker.settle(seen, bars):
             self._book(execution)
         bare = any(not position.protected for position in self._broker.positions().values())
-        if minute % RECONCILE_MINUTES == 0 or self._uncompared or bare:
-            self._compare(now)
+        if minute % RECONCILE_MINUTES == 0 or self._agreement.missing or bare:
+            self._agreement.try_to_reach(now, self._seen_minute)
         sent = now < session.close and self._exit(now, minute)
         if self._tally.session != session:
             self._tally = SessionTally(session)
@@ -280,7 +260,7 @@ class LiveTrader:
             return "the model is unproven (REQUIRE_PROOF)"
         if (no := may_open(prediction.symbol, set(self.books.live_trades()), self._limits)) is not None:
             return no
-        if self._uncompared:
+        if self._agreement.missing:
             return "books and broker could not be compared"
         if (no := self.books.refused(session.day, prediction.symbol) or self._hindered(minute, session)) is not None:
             return no

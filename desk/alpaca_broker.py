@@ -18,32 +18,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alpaca.trading.requests import ReplaceOrderRequest
-
 from alpaca_wire import AlpacaWire, Refused, Unreachable
 from desk.alpaca_account import AlpacaAccount
 from desk.alpaca_comparison import compare_shares
-from desk.alpaca_orders import (
-    Placed,
-    arm,
-    bracket,
-    market_sale,
-    placed,
-    statements,
-    stop_price,
-    target_price,
-    tick,
-)
+from desk.alpaca_hands import AlpacaHands
+from desk.alpaca_orders import Placed, statements, stop_price, target_price
 from desk.alpaca_trade import MARGIN, PATIENCE_MINUTES, AlpacaTrade
 from desk.books import WITHDRAWN
-from desk.orders import Account, Execution, Kind, Order, Position, PriceBar, Trade
+from desk.orders import Account, Execution, Order, Position, PriceBar, Trade
 
 log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(days=7)  # how far a comparison reads back, beyond the trades that are followed
-MISSES, MISSED_AFTER = 3, timedelta(seconds=10)  # look-ups without a trace, and their time, before an order never was
 FREE_SECONDS, POLL_SECONDS = 15.0, 0.5  # for legs to end and shares to come free; seen to take 7 s on paper
-CLOSING_MINUTES = 2  # how long a sale is waited for without a stop
 FILL_SECONDS = 1.0  # what a market order takes to fill; its levels are then set in the same minute
 
 
@@ -56,19 +43,18 @@ class AlpacaBroker:
     """
 
     def __init__(self, wire: AlpacaWire, now: Callable[[], datetime], stop_loss: float, take_profit: float) -> None:
-        self._wire, self._trading = wire, wire.trading
+        self._wire = wire
         self._account = AlpacaAccount(wire.trading)
+        self._hands = AlpacaHands(wire.trading, self._account, now, stop_loss, take_profit)
         self._now = now
         self._stop_loss, self._take_profit = stop_loss, take_profit
         self._tag = ""
         self._trades: dict[str, AlpacaTrade] = {}
         self._over: set[str] = set()  # ids of trades that have ended
         self._last: dict[str, float] = {}
-        self._news: list[Execution] = []
         self._told: set[str] = set()
         self._said: set[str] = set()
         self._money: tuple[Account, float] | None = None  # and what our positions were worth in it
-        self._just_sent = False
 
     # --- what the trader asks ----------------------------------------------------------------------------------------
 
@@ -102,16 +88,16 @@ class AlpacaBroker:
         return blocked or self._account.clock_problem(self._now(), close)
 
     def submit(self, order: Order) -> None:
-        self._money, self._just_sent = None, True
+        self._money, self._hands.sent = None, True
         if order.side == "SELL":
             self._sell(order)
-        elif order.id not in self._trades:
+        elif order.id not in self._trades or self._trades[order.id].gone:
             stop, target = stop_price(order.price, self._stop_loss), target_price(order.price, self._take_profit)
             expires = order.expires_minute or order.minute + PATIENCE_MINUTES
             since = self._now() - MARGIN
             trade = AlpacaTrade(order.id, order.symbol, order.qty, since, expires, stop, target)
             self._trades[order.id] = trade
-            self._enter(trade, order)
+            self._hands.enter(trade, order)
 
     def settle(self, now_minute: int, bars: Iterable[PriceBar]) -> list[Execution]:
         for bar in bars:
@@ -119,14 +105,14 @@ class AlpacaBroker:
         if self._trades:
             self._refresh()
             self._finish_sales()
-            if self._just_sent and self.working_orders():
+            if self._hands.sent and self.working_orders():
                 self._wire.wait(FILL_SECONDS)
                 self._refresh()
-            self._just_sent = False
+            self._hands.sent = False
             minute = int(self._now().timestamp() // 60)  # bars may be behind, orders are not
             for trade in list(self._trades.values()):
                 try:
-                    self._look_after(trade, minute)
+                    self._hands.look_after(trade, minute)
                 except (
                     Refused,
                     Unreachable,
@@ -135,7 +121,7 @@ class AlpacaBroker:
                     log.warning("%s: looked after again in a minute: %s", trade.symbol, error)
         executions = [e for e in self._executions(self._trades.values()) if e.id not in self._told]
         self._told |= {e.id for e in executions}
-        self._over |= {name for name, trade in self._trades.items() if trade.ended}
+        self._over |= {name for name, trade in self._trades.items() if trade.ended and not trade.gone}
         self._trades = {name: trade for name, trade in self._trades.items() if not trade.ended}
         if executions:
             self._money = None
@@ -158,12 +144,12 @@ class AlpacaBroker:
 
         read_orders()
         for trade in [trade for trade in self._trades.values() if trade.entry is None]:
-            self._probe(trade)
+            self._hands.probe(trade)
         past = self._take_up(rows)
         found = compare_shares(
             self._account, list(self._trades.values()), self._tag, rows, read_orders, self._wire.wait
         )
-        self._news += found.sales
+        self._hands.news += found.sales
         self._last |= found.last
         for words in found.foreign:
             if words not in self._said:
@@ -190,118 +176,20 @@ class AlpacaBroker:
     def save(self) -> None:
         """Nothing is kept here."""
 
-    # --- entries -----------------------------------------------------------------------------------------------------
-
-    def _enter(self, trade: AlpacaTrade, order: Order, *, again: bool = False) -> None:
-        try:
-            trade.take([placed(self._trading.submit_order(bracket(order, order.price)))])
-        except Refused as error:
-            base = error.extras.get("base_price")
-            if _taken_already(error):
-                self._probe(trade)
-            elif base is not None and not again:  # the price has moved on: the legs hang on the newest one, once
-                self._enter(trade, replace(order, price=float(base)), again=True)
-            else:
-                log.warning("%s: entry refused: %s", order.symbol, error)
-                del self._trades[trade.id]
-                if error.status == 429:  # says nothing about this order
-                    self._note(f"{order.id}/withdrawn/{order.minute}", "cancelled", order, WITHDRAWN)
-                else:
-                    self._note(f"{order.id}/refused", "rejected", order, error.message or str(error))
-        except Unreachable as error:
-            log.warning("%s: whether the entry was booked is looked up (%s)", order.symbol, error)
-            self._probe(trade)
-
-    def _probe(self, trade: AlpacaTrade) -> None:
-        """Look up an entry of which no usable answer has come; after several look-ups without a trace it never was."""
-        try:
-            found = self._account.find(trade.id)
-        except (Refused, Unreachable):
-            return  # still unsure: asked again in the next minute
-        if found is not None:
-            trade.take([found])
-            return
-        trade.misses += 1
-        if trade.misses >= MISSES and self._now() - trade.since > MARGIN + MISSED_AFTER:
-            del self._trades[trade.id]
-            order = Order(trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, int(self._now().timestamp() // 60))
-            self._note(f"{trade.id}/withdrawn/{order.minute}", "cancelled", order, WITHDRAWN)
-
-    # --- while it is held --------------------------------------------------------------------------------------------
-
-    def _look_after(self, trade: AlpacaTrade, now_minute: int) -> None:
-        entry = trade.entry
-        if entry is None:
-            self._probe(trade)
-        elif entry.live and (now_minute >= trade.expires_minute or (entry.filled and now_minute > entry.minute)):
-            self._cancel(entry)  # shares of a part fill have no legs while the rest may still come
-            trade.take([self._account.order(entry.id)])
-            entry = trade.entry
-        if entry is None or entry.live:
-            return
-        if trade.held <= 0:
-            for left in trade.live_exits:
-                self._cancel(left)
-            return
-        if trade.unsure_sale is not None and self._account.find(trade.unsure_sale) is None:
-            trade.unsure_sale = None
-        if trade.closing is not None and now_minute - trade.closing.minute >= CLOSING_MINUTES:
-            trade.closing = None  # its shares did not come free: under a stop again, until it is asked for anew
-        if not trade.levelled and now_minute - entry.minute <= PATIENCE_MINUTES:
-            self._level(trade, entry)
-        if trade.uncovered > 0 and not trade.selling:
-            self._arm(trade)
-
-    def _level(self, trade: AlpacaTrade, entry: Placed) -> None:
-        """Hang the legs on the price of the fill: once, and only where they are off by more than a tick."""
-        stop, target = stop_price(entry.price, self._stop_loss), target_price(entry.price, self._take_profit)
-        own = {leg.id for leg in entry.legs}
-        for leg in [leg for leg in trade.live_exits if leg.replaces is None and leg.id in own]:
-            wanted = (
-                ReplaceOrderRequest(limit_price=target) if leg.stop is None else ReplaceOrderRequest(stop_price=stop)
-            )
-            off = abs((leg.limit or 0.0) - target) if leg.stop is None else abs(leg.stop - stop)
-            if off > 1.001 * tick(entry.price):
-                try:
-                    trade.take([placed(self._trading.replace_order_by_id(leg.id, wanted))])
-                except Refused as error:
-                    log.info("%s: a level stays where it stands: %s", trade.symbol, error)
-        trade.levelled = True
-
-    def _arm(self, trade: AlpacaTrade) -> None:
-        """Put stop and target back for shares that have lost them."""
-        for leg in trade.live_exits:
-            self._cancel(leg)  # a target without its stop holds the shares that the new pair needs
-        if trade.live_exits:
-            return  # until they have ended
-        log.warning("%s: %d shares without a stop; stop and target are placed again", trade.symbol, trade.uncovered)
-        order = arm(trade.next_arm, trade.symbol, trade.uncovered, trade.stop_level, trade.target_level)
-        try:
-            trade.take([placed(self._trading.submit_order(order))])
-            trade.protected = True
-        except Refused as error:
-            if not _taken_already(error) and error.status != 429:
-                log.warning("%s: Alpaca takes no stop (%s); the position is to be closed", trade.symbol, error)
-                trade.protected = False
-
     # --- exits -------------------------------------------------------------------------------------------------------
 
     def _sell(self, order: Order) -> None:
-        """Ask what stands to end, and sell at once if the shares are free already; else `settle` goes on."""
+        """Begin a sale, and end it at once if the shares are free already; else `settle` goes on."""
         trade = self._trades.get(order.id.rpartition("-sell-")[0])
         if trade is None or trade.held <= 0:
-            self._note(f"{order.id}/closed", "cancelled", order, "the position was closed before")
+            self._hands.note(f"{order.id}/closed", "cancelled", order, "the position was closed before")
             return
         try:
             with self._wire.urgently():
-                if (there := self._shares_there(trade)) < trade.held:
-                    log.warning("%s: the account holds %d of our %d shares: not sold", trade.symbol, there, trade.held)
-                    return  # the next comparison explains it; what is not there must not be sold short
-                trade.closing = order
-                for standing in trade.live:
-                    self._cancel(standing)
-                self._learn(self._account.orders(trade.since, [trade.symbol]))
-                self._sell_if_free(trade, self._free_shares())
+                self._hands.begin_sale(trade, order)
+                if trade.closing is not None:
+                    self._learn(self._account.orders(trade.since, [trade.symbol]))
+                    self._hands.sell_if_free(trade, self._hands.free_shares_or_none())
         except (Refused, Unreachable, ValueError) as error:
             log.warning("%s: not sold yet: %s", order.symbol, error)
 
@@ -313,66 +201,18 @@ class AlpacaBroker:
                 closing = [trade for trade in self._trades.values() if trade.closing is not None]
                 if not closing or time.monotonic() > deadline:
                     return
-                free = self._free_shares()
+                free = self._hands.free_shares_or_none()
                 for trade in closing:
                     try:
                         for standing in trade.live:
                             if standing.status != "pending_cancel":
-                                self._cancel(standing)
-                        self._sell_if_free(trade, free)
+                                self._hands.cancel(standing)
+                        self._hands.sell_if_free(trade, free)
                     except (Refused, Unreachable, ValueError) as error:
                         log.warning("%s: not sold yet: %s", trade.symbol, error)
                 if any(trade.closing is not None for trade in closing):
                     self._wire.wait(POLL_SECONDS)
                     self._refresh()
-
-    def _shares_there(self, trade: AlpacaTrade) -> int:
-        """Shares of a trade's symbol in the account; while positions cannot be read, what the orders make of it."""
-        try:
-            return self._account.shares().get(trade.symbol, (0, 0.0))[0]
-        except Unreachable:
-            rows = self._account.orders(trade.since, [trade.symbol])
-            return trade.held - sum(sale.filled for sale in trade.sales_by_hand(rows))
-
-    def _free_shares(self) -> Mapping[str, int] | None:
-        """Shares that no order holds, or None while positions cannot be read: an exit does not wait for them."""
-        try:
-            return self._account.free_shares()
-        except Unreachable:
-            return None
-
-    def _sell_if_free(self, trade: AlpacaTrade, free: Mapping[str, int] | None) -> None:
-        """Send the sale that is wanted, once nothing stands any more and the shares are free, as far as can be read."""
-        order = trade.closing
-        if order is None or trade.live:
-            return
-        if trade.held <= 0:
-            trade.closing = None  # a leg was faster
-        elif free is None or free.get(trade.symbol, 0) >= trade.held:
-            trade.closing = None
-            self._send_sale(trade, order)
-
-    def _send_sale(self, trade: AlpacaTrade, order: Order) -> None:
-        self._just_sent = True
-        try:
-            trade.take([placed(self._trading.submit_order(market_sale(order.id, order.symbol, trade.held)))])
-        except Refused as error:
-            if _taken_already(error):
-                trade.unsure_sale = order.id
-                return
-            log.warning("%s: sale refused: %s", order.symbol, error)
-            if error.status != 429:
-                self._note(f"{order.id}/refused", "rejected", order, error.message or str(error), trade.id)
-        except Unreachable as error:
-            log.warning("%s: whether the sale was booked is looked up (%s)", order.symbol, error)
-            trade.unsure_sale = order.id
-
-    def _cancel(self, order: Placed) -> None:
-        """Ask for a cancel; an order that has ended by then, or is ending with its group, is no error."""
-        try:
-            self._trading.cancel_order_by_id(order.id)
-        except Refused as error:
-            log.info("%s: not cancelled: %s", order.symbol, error)
 
     # --- learning from Alpaca's lists --------------------------------------------------------------------------------
 
@@ -389,20 +229,8 @@ class AlpacaBroker:
     # --- what the books hear -----------------------------------------------------------------------------------------
 
     def _executions(self, trades: Iterable[AlpacaTrade]) -> list[Execution]:
-        news, self._news = self._news, []
+        news, self._hands.news = self._hands.news, []
         for trade in trades:
             if trade.entry is not None:
                 news += statements(trade.id, trade.entry, trade.exits)
         return sorted(news, key=lambda e: e.minute)
-
-    def _note(self, name: str, kind: Kind, order: Order, words: str, trade_id: str | None = None) -> None:
-        self._news.append(
-            Execution(
-                name, kind, order.id, order.symbol, order.side, order.qty, 0.0, order.minute, words, trade_id=trade_id
-            )
-        )
-
-
-def _taken_already(error: Refused) -> bool:
-    """Whether an order id was refused because an earlier request under it had arrived: a success in disguise."""
-    return error.status == 422 and "client_order_id" in error.message and "unique" in error.message

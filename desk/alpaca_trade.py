@@ -30,6 +30,7 @@ class AlpacaTrade:
     closing: Order | None = None  # the sale that is wanted, until it is sent
     unsure_sale: str | None = None  # client id of a sale of which no usable answer has come
     misses: int = 0  # look-ups in a row without a trace of the entry
+    gone: bool = False  # refused, or found never to have arrived
     levelled: bool = False
     protected: bool = True
 
@@ -105,7 +106,7 @@ class AlpacaTrade:
     @property
     def ended(self) -> bool:
         """Whether nothing can happen any more."""
-        return self.entry is not None and not self.live and self.held <= 0 and not self.selling
+        return self.gone or (self.entry is not None and not self.live and self.held <= 0 and not self.selling)
 
     @property
     def next_arm(self) -> str:
@@ -125,6 +126,8 @@ class AlpacaTrade:
 
     def working(self) -> Order | None:
         """The entry or sale that is under way, or None."""
+        if self.gone:
+            return None
         minute = int(self.since.timestamp() // 60)
         if self.entry is None or self.entry.live:
             return Order(self.id, self.symbol, "BUY", self.qty_ordered, 0.0, minute)
