@@ -218,7 +218,7 @@ def test_a_signal_is_written_down_when_it_appears_and_again_only_after_it_fell(t
     assert [(s["taken"], s["reason"]) for s in signals] == [(True, "ordered"), (False, "already held")]
 
 
-@pytest.mark.parametrize(("confidence", "ordered"), [(0.65, 1), (0.6499, 0)])
+@pytest.mark.parametrize(("confidence", "bought"), [(0.65, 1), (0.6499, 0)])
 def test_the_threshold_itself_is_enough(tmp_path: Path, confidence: float, bought: int) -> None:
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): confidence}) as d:
         d.run(DAYS[0])
