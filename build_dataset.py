@@ -182,6 +182,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     kept = f"bars: {rows:,} new" if rows else "bars: nothing new"
     console.print(f"{kept}, {len(store.days())} sessions in {settings.DATA_DIR / 'bars'}", soft_wrap=True)
     stored = RecordedFeed(store.read(first, new_york(now).date(), symbols), market, feed.feed)
+    if market == "alpaca" and (silent := sorted(set(symbols) - set(stored.symbols(now)))):
+        console.print(f"no bars of: {', '.join(silent)}")
     with console.status("computing features and labels"):
         dataset = prepare(stored, now, settings, symbols)
         if dataset.examples.empty:

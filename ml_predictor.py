@@ -296,6 +296,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     console.print(table)
     if not any(p["price"] for p in predictions):
         console.print("No buy signals generated: the market has no bars of these symbols")
+    elif not any(p["confidence"] for p in predictions):
+        console.print("No buy signals generated: nothing could be predicted, for the reasons above")
     elif not any(p["signal"] for p in predictions):
         best = max(p["confidence"] for p in predictions)
         passing = {level: sum(p["confidence"] >= level for p in predictions) for level in (0.60, 0.50)}

@@ -23,9 +23,10 @@ class RecordedFeed:
 
     def __init__(self, bars: pd.DataFrame, market: str = "recorded", feed: str | None = None) -> None:
         if bars.empty:
-            raise NoBars(
-                f"the {market} market holds no bars; name some with --bars PATH, or run: python build_dataset.py"
-            )
+            cure = "name some with --bars PATH, or run: python build_dataset.py"
+            if market == "alpaca":
+                cure = "look at SYMBOLS and FEED, and at this machine's date: python live_trader.py --check"
+            raise NoBars(f"the {market} market holds no bars of these symbols and days; {cure}")
         self.market, self.feed = market, feed or market
         self._bars = bars
         self._minutes = epoch_minutes(bars["timestamp"])
