@@ -30,7 +30,6 @@ from market.hours import (
     NEW_YORK,
     Session,
     at_new_york,
-    epoch_minute,
     is_open,
     last_closed,
     last_opened,
@@ -82,6 +81,8 @@ class MarketScheduler:
         self._train = train
         self._say = say
         self._training: tuple[date, Training] | None = None
+        self._began: datetime | None = None  # this process's first minute
+        self._new_books = False  # whether nothing had ever been traded then
         self._said_idle: date | None = None
         self._begun: set[tuple[str, date]] = set()  # duties that this process began: one that fails is not begun again
         self.failures: Counter[str] = Counter()
@@ -94,6 +95,8 @@ class MarketScheduler:
 
     def tick(self, now: datetime) -> None:
         """Do what is due at `now`."""
+        if self._began is None:
+            self._began, self._new_books = now, not self._trader.books.last_minute
         self._attempt("training", self._training_due, now)
         self._attempt("rebalance", self._rebalance_due, now)
         session = last_opened(now)
@@ -134,7 +137,7 @@ class MarketScheduler:
             return
         if now >= next_session(session.open).open - TRAIN_UNTIL_BEFORE_OPEN:
             words = "not begun before the next session"
-            if self._trader.books.last_minute >= epoch_minute(session.open):  # a first start has missed nothing
+            if not (self._new_books and due < self._began):  # books that began later have missed nothing
                 self._say(f"training of {session.day} was missed: {words}")
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return

@@ -79,11 +79,12 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
     finished = new_run and market == "simulated" and (settings.MODELS_DIR / "journal.jsonl").exists()
     if any(source["market"] != "simulated" for source in foreign):
         other = next(source for source in foreign if source["market"] != "simulated")
-        choice = f"--market {other['market']}" if other["market"] != market else f"FEED={other['feed']}"
+        same = other["market"] == market
+        choice, name = (f"FEED={other['feed']}", feed) if same else (f"--market {other['market']}", market)
         raise StateRefused(
             f"{settings.MODELS_DIR} and {settings.DATA_DIR} belong to market {other['market']} (feed {other['feed']}), "
             f"not to {market} (feed {feed}); nothing was touched. Use {choice}, or other folders: "
-            f"MODELS_DIR=models_{feed} DATA_DIR=data_{feed} python ..."
+            f"MODELS_DIR=models_{name} DATA_DIR=data_{name} python ..."
         )
     if foreign or finished:
         simulated = [note.parent for note in notes if note.exists() and _read_note(note)["market"] == "simulated"]

@@ -75,7 +75,8 @@ def test_what_a_user_can_mend_is_one_line_and_its_code(
     kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(raises=kind("this is wrong; do that")) == DOCUMENTED_CODES[kind]
-    assert capsys.readouterr().err == "a_door: this is wrong; do that\n"
+    cure = ". Look at the network and at status.alpaca.markets" if kind is Unreachable else ""
+    assert capsys.readouterr().err == f"a_door: this is wrong; do that{cure}\n"
 
 
 def test_a_bug_is_not_hidden() -> None:
