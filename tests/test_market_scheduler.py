@@ -132,6 +132,14 @@ def test_a_training_missed_until_an_hour_before_the_open_is_said_to_be_missed(tm
     assert any("missed" in line for line in b.said)
 
 
+def test_books_that_began_in_the_session_have_missed_no_training_before_it(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    for hhmm in ("09:30", "09:31", "09:32"):
+        b.scheduler.tick(at_new_york(date(2026, 11, 25), hhmm))
+    assert b.trader.books.last_minute
+    assert ("train", "2026-11-24") not in b.trader.books.duties
+
+
 def test_a_rebalance_missed_at_four_is_made_up_before_the_open_only(tmp_path: Path) -> None:
     late, too_late = bench(tmp_path), bench(tmp_path)
     late.scheduler.tick(at_new_york(date(2026, 11, 25), "09:29"))
