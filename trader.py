@@ -208,7 +208,7 @@ class LiveTrader:
         if model.stamp != self._model_id:
             proof = "proven" if model.card["proven"] else "unproven"
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  model {model.stamp} is in use ({proof})")
-            if (break_even := model.card["baseline"]["break_even_confidence"]) > self.settings.MIN_CONFIDENCE:
+            if (break_even := model.card["baseline"]["break_even_confidence"] or 0.0) > self.settings.MIN_CONFIDENCE:
                 threshold = (
                     f"MIN_CONFIDENCE {self.settings.MIN_CONFIDENCE:.2f} is below its break-even {break_even:.2f}"
                 )

@@ -58,6 +58,7 @@ class FakePredictor:
     wanted: dict[tuple[str, datetime], float]
     proven: bool = True
     missing: bool = False
+    break_even: float | None = 0.44
 
     def __post_init__(self) -> None:
         self.log = PredictionLog(self.folder / "predictions")
@@ -65,7 +66,7 @@ class FakePredictor:
     def model(self, now: datetime) -> Any:
         if self.missing:
             raise NoModel("No trained model found in models. Run: python ml_trainer.py")
-        card = {"proven": self.proven, "reason": "a test", "baseline": {"break_even_confidence": 0.44}}
+        card = {"proven": self.proven, "reason": "a test", "baseline": {"break_even_confidence": self.break_even}}
         return SimpleNamespace(stamp="20261123_200000", card=card)
 
     def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
@@ -223,6 +224,16 @@ def test_the_threshold_itself_is_enough(tmp_path: Path, confidence: float, bough
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): confidence}) as d:
         d.run(DAYS[0])
         assert len(d.trades()) == bought
+
+
+@pytest.mark.parametrize(("break_even", "lines"), [(0.7, 1), (0.6, 0), (None, 0)])
+def test_a_threshold_below_the_break_even_of_the_model_is_said(
+    tmp_path: Path, break_even: float | None, lines: int
+) -> None:
+    with desk(tmp_path, market(), {}) as d:
+        d.predictor.break_even = break_even
+        d.run(DAYS[0], until=at(DAYS[0], "09:40"))
+        assert sum("is below its break-even" in line for line in d.said) == lines
 
 
 def test_watching_only_writes_signals_and_buys_nothing(tmp_path: Path) -> None:
