@@ -30,7 +30,7 @@ from standin import StandIn
 from trading import settings_in
 
 import check
-from alpaca_wire import AlpacaWire, KeysRefused, Refused
+from alpaca_wire import AlpacaWire, KeysRefused, Refused, Unreachable
 from desk import alpaca_account
 from desk.alpaca_account import AlpacaAccount
 from desk.alpaca_broker import AlpacaBroker
@@ -194,8 +194,8 @@ def enter(wire: AlpacaWire, symbol: str, client_id: str = "entry-1") -> Placed:
 
 
 def test_account_and_clock(account: AlpacaAccount, standin: StandIn) -> None:
-    assert account.money().cash == 100_000
-    assert account.hindrance(standin.now(), at_new_york(MONDAY, "16:00")) is None
+    assert account.read()[0].cash == 100_000
+    assert account.clock_problem(standin.now(), at_new_york(MONDAY, "16:00")) is None
     standin.set_clock(at_new_york(MONDAY, "16:30"))
     assert account.clock()["is_open"] is False
 
@@ -205,7 +205,7 @@ def test_what_check_asks(wire: AlpacaWire, standin: StandIn, symbols: list[str],
     enter(wire, symbols[0])
     standin.advance(60)
     settings = settings_in(tmp_path, SYMBOLS=symbols if named else None, MARKET="alpaca", **KEYS)
-    assert [finding for finding in check.findings(settings, wire, standin.now()) if not finding.ok] == []
+    assert [finding for finding in check.findings(settings, wire, standin.now) if not finding.ok] == []
     assert any(request["query"] == {"start": "2026-03-02", "end": "2026-03-12"} for request in standin.requests())
 
 
@@ -384,8 +384,8 @@ def test_no_right_to_the_newest_sip_bars(wire: AlpacaWire, symbols: list[str], t
 def test_too_many_requests(account: AlpacaAccount, wire: AlpacaWire, standin: StandIn, symbol: str) -> None:
     standin.settings(rate_limit=0)
     asked = {"symbols": symbol, "feed": "iex"}
-    for ask in (account.clock, account.money, lambda: wire.data.get("/stocks/trades/latest", asked)):
-        with pytest.raises(Refused, match="429"):
+    for ask in (account.clock, account.read, lambda: wire.data.get("/stocks/trades/latest", asked)):
+        with pytest.raises(Unreachable, match="429"):
             ask()
 
 
