@@ -6,6 +6,10 @@
 
 To add an indicator (RSI, Bollinger Bands, ATR ... are there already), add one line to INDICATORS in
 learning/features.py; training, replay and live trading then all have it.
+
+Today's most active symbols are those that moved, and to learn from what they did before is to choose by hindsight. So
+of each session whose list was kept (data/symbols/) only the symbols listed that day become examples, each from the
+minute on in which it joined; data/dataset.json and the screen say how much is still chosen by hindsight.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 
 import command
@@ -29,6 +35,7 @@ from durable import replace_file, to_json
 from learning.evaluation import StaleDataset
 from learning.features import FEATURES, compute_features
 from learning.labels import label_trades
+from market.active_list import ACTIVE_LIST, SOURCE, SYMBOLS, Selection, read_lists
 from market.alpaca_feed import AlpacaFeed
 from market.bar_store import Fetched
 from market.bars import NoBars
@@ -47,17 +54,32 @@ class Dataset:
     about: dict[str, Any]
 
 
-def build_dataset(bars: pd.DataFrame, trade_rules: Mapping[str, Any], about: Mapping[str, Any]) -> Dataset:
-    """Bars -> examples: `symbol, timestamp`, FEATURES, `label, net_return, settled_at, exit_reason`, all known.
+def build_dataset(
+    bars: pd.DataFrame,
+    trade_rules: Mapping[str, Any],
+    about: Mapping[str, Any],
+    admitted: NDArray[np.bool_] | None = None,
+) -> Dataset:
+    """Bars -> examples: `symbol, timestamp`, FEATURES, `close, label, net_return, settled_at, exit_reason`, all known.
 
-    Rows that cannot be examples are left out, and `about["left_out"]` counts them by reason.
+    `close` (USD) is no feature: it is what holding is judged by. `admitted`, shape (n,), says which bars may become
+    examples, None all. Rows that cannot are left out, and `about["left_out"]` counts them by reason.
     """
     features = compute_features(bars)
     labels = label_trades(bars, **trade_rules)
     warm = features[FEATURES].notna().all(axis=1)
     settled = labels["label"].notna()
-    examples = pd.concat([features, labels[["label", "net_return", "settled_at", "exit_reason"]]], axis=1)
-    examples = examples[warm & settled].reset_index(drop=True)
+    outcome = labels[["label", "net_return", "settled_at", "exit_reason"]]
+    examples = pd.concat([features, bars["close"], outcome], axis=1)
+    left_out = {
+        "not warmed up or undefined": int((~warm).sum()),
+        "no trade there, or its end not yet known": int((warm & ~settled).sum()),
+    }
+    kept = warm & settled
+    if admitted is not None:
+        left_out["not on the list of that day"] = int((kept & ~admitted).sum())
+        kept &= admitted
+    examples = examples[kept].reset_index(drop=True)
     described = {
         **about,
         "features": FEATURES,
@@ -66,10 +88,7 @@ def build_dataset(bars: pd.DataFrame, trade_rules: Mapping[str, Any], about: Map
         "rows": len(examples),
         "first": str(examples["timestamp"].min()),
         "last": str(examples["timestamp"].max()),
-        "left_out": {
-            "not warmed up or undefined": int((~warm).sum()),
-            "no trade there, or its end not yet known": int((warm & ~settled).sum()),
-        },
+        "left_out": left_out,
     }
     return Dataset(examples, described)
 
@@ -98,14 +117,33 @@ def read_dataset(settings: Settings) -> Dataset:
     raise StaleDataset(f"Insufficient training data: {about} describes another {table}. Run: python build_dataset.py")
 
 
-def prepare(feed: BarFeed, now: datetime, settings: Settings, symbols: Sequence[str] | None = None) -> Dataset:
-    """What `feed` knows at `now` of the last DAYS_BACK calendar days, as a data set."""
+def select(feed: BarFeed, now: datetime, settings: Settings) -> Selection:
+    """Whose bars to learn from at `now`: SYMBOLS, if set; else all that `feed` watches and, at Alpaca, has watched."""
+    if settings.SYMBOLS is not None:
+        return Selection(SYMBOLS, settings.SYMBOLS, {})
+    watched = feed.symbols(now)
+    if feed.market != "alpaca":
+        return Selection(SOURCE, watched, {})
     sessions = history(settings, now)
-    bars = feed.bars(symbols or feed.symbols(now), sessions[0].open, now)
+    lists = read_lists(settings.DATA_DIR / "symbols", sessions[0].day, sessions[-1].day)
+    return Selection(ACTIVE_LIST, watched, {s: lists[s.day] for s in sessions if s.day in lists})
+
+
+def prepare(feed: BarFeed, now: datetime, settings: Settings, selection: Selection | None = None) -> Dataset:
+    """What `feed` knows at `now` of the last DAYS_BACK calendar days, as a data set.
+
+    `selection` where `feed` is what is stored of another, which alone can tell whom it watches; None: ask `feed`.
+    """
+    selection = selection or select(feed, now, settings)
+    sessions = history(settings, now)
+    bars = feed.bars(selection.symbols, sessions[0].open, now)
     if bars.empty:
         raise NoBars(f"Insufficient training data: no bars from {sessions[0].day} to {sessions[-1].day}")
     about = {"market": feed.market, "feed": feed.feed, "as_of": now.isoformat(), "sessions": len(sessions)}
-    return build_dataset(bars, settings.trade_rules(), about)
+    admitted = selection.admits(bars) if selection.lists else None
+    dataset = build_dataset(bars, settings.trade_rules(), about, admitted)
+    described = selection.describe(dataset.examples["timestamp"], len(sessions))
+    return replace(dataset, about={**dataset.about, "selection": described})
 
 
 def history(settings: Settings, now: datetime) -> list[Session]:
@@ -158,6 +196,19 @@ def recorded_end(feed: RecordedFeed, market: str, stored_days: Sequence[date]) -
     return at_new_york(day, "20:00")
 
 
+def selection_in_words(about: Mapping[str, Any]) -> str:
+    """Of a data set's description: who chose the symbols, and how much of it by hindsight."""
+    selection = about["selection"]
+    if selection["chosen"] == SYMBOLS:
+        return "chosen by you (SYMBOLS)"
+    if selection["chosen"] == SOURCE:
+        return f"all symbols of the {about['market']} market"
+    return (
+        f"{selection['sessions_listed']} of {selection['sessions']} sessions trained on as listed that day, "
+        f"{selection['by_hindsight']:.0%} of the examples still chosen by hindsight (today's list)"
+    )
+
+
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     market, store = settings.market, bar_store(settings)
     feed: AlpacaFeed | RecordedFeed
@@ -168,7 +219,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         now = recorded_end(feed, market, store.days())
     if (note := claim(settings, market, now=utc_now())) is not None:
         console.print(note)
-    symbols = list(settings.SYMBOLS or feed.symbols(now))
+    selection = select(feed, now, settings)
+    symbols = selection.symbols
     first = new_york(now).date() - timedelta(days=settings.DAYS_BACK)
     console.print(
         f"market {market} (feed {feed_of(settings, market)}), {len(symbols)} symbols, until {new_york(now):%Y-%m-%d}"
@@ -185,7 +237,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if market == "alpaca" and (silent := sorted(set(symbols) - set(stored.symbols(now)))):
         console.print(f"no bars of: {', '.join(silent)}")
     with console.status("computing features and labels"):
-        dataset = prepare(stored, now, settings, symbols)
+        dataset = prepare(stored, now, settings, selection)
         if dataset.examples.empty:
             left_out = "; ".join(f"{count:,} rows {reason}" for reason, count in dataset.about["left_out"].items())
             raise NoBars(
@@ -199,8 +251,10 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     )
     for reason, count in about["left_out"].items():
         console.print(f"  left out: {count:,} rows, {reason}")
+    console.print(f"selection: {selection_in_words(about)}")
     console.print(f"written: {settings.DATA_DIR / 'dataset.parquet'}. Next: python ml_trainer.py", soft_wrap=True)
-    return 0, {key: about[key] for key in ("market", "feed", "rows", "symbols", "first", "last", "left_out")}
+    shown = ("market", "feed", "rows", "symbols", "first", "last", "left_out", "selection")
+    return 0, {key: about[key] for key in shown}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,9 @@ ML_MODEL_TYPE = "random_forest"  # or "gradient_boosting"
 MIN_CONFIDENCE = 0.65  # buy when the probability of a profitable trade is at least this
 MIN_TRAINING_SAMPLES = 500  # fewer labelled examples than this are not trained on
 DAYS_BACK = 30  # calendar days of minute bars to learn from
+LEFT_OUT_FEATURES = None  # features not to learn from, such as ["return_1"]; report.py names those that earn nothing
 REQUIRE_PROOF = False  # True: a model that has not proven skill does not buy
+STOP_ENTRIES_ON_RED_DRIFT = False  # True: nothing is bought while the drift light is red
 
 # --- Risk ------------------------------------------------------------------------------------------------------------
 MAX_POSITION_SIZE = 5  # shares per trade at most
@@ -99,6 +101,7 @@ class Matches:
 
     pattern: str
     words: str
+    spelt: Callable[[str], str] = str  # how items of a list are written
 
     def explain(self, value: object) -> str | None:
         return None if isinstance(value, str) and re.fullmatch(self.pattern, value) else self.words
@@ -107,7 +110,8 @@ class Matches:
 _SHARE = Between(0.0001, 0.5, "(a fraction: 0.02 is 2%)")
 _EVENING = Matches(r"(1[6-9]|2[0-3]|0[0-7]):[0-5]\d", 'a New York time from "16:00" to "07:59"')
 _MORNING = Matches(r"0[0-8]:[0-5]\d|09:[0-2]\d", 'a New York time from "00:00" to "09:29"')
-_TICKER = Matches(r"[A-Z][A-Z0-9.]{0,9}", "upper-case tickers such as AAPL or BRK.B")
+_TICKER = Matches(r"[A-Z][A-Z0-9.]{0,9}", "upper-case tickers such as AAPL or BRK.B", str.upper)
+_FEATURE = Matches(r"[a-z][a-z0-9_]*", "feature names such as return_1", str.lower)
 _PAPER_HOST = r"https://paper-api\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
 _DATA_HOST = r"https://data\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
 
@@ -120,7 +124,9 @@ class Settings:
     MIN_CONFIDENCE: Annotated[float, Between(0.01, 0.99, "(a probability)")]
     MIN_TRAINING_SAMPLES: Annotated[int, Between(100, 10_000_000, "examples")]
     DAYS_BACK: Annotated[int, Between(5, 3650, "calendar days")]
+    LEFT_OUT_FEATURES: Annotated[tuple[str, ...] | None, _FEATURE]
     REQUIRE_PROOF: bool
+    STOP_ENTRIES_ON_RED_DRIFT: bool
     MAX_POSITION_SIZE: Annotated[int, Between(1, 1_000_000, "shares")]
     MAX_OPEN_POSITIONS: Annotated[int, Between(1, 1000, "positions")]
     STOP_LOSS_PCT: Annotated[float, _SHARE]
@@ -172,9 +178,7 @@ class Settings:
     def as_environment(self) -> dict[str, str]:
         """These settings for a child process, so that it works under the same ones. Keys are left to the child."""
         values = {name: value for name, value in asdict(self).items() if name.isupper() and "KEY" not in name}
-        listed = values["SYMBOLS"]
-        values["SYMBOLS"] = ",".join(listed) if listed else None
-        return {name: str(value) for name, value in values.items()}
+        return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
 
 
 _HERE = Path(__file__).resolve().parent
@@ -236,6 +240,8 @@ def _checked(name: str, value: object, hint: Any, origin: str) -> Any:
         converted = _convert(base, value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a home folder of nobody
         converted = None
+    if isinstance(converted, tuple) and rule:
+        converted = tuple(dict.fromkeys(map(rule.spelt, converted)))
     items = converted if isinstance(converted, tuple) else (converted,)
     allowed = rule.explain(items[0] if items else None) if rule and len(items) <= 1 else None
     if isinstance(converted, tuple) and converted and rule:
@@ -262,7 +268,7 @@ def _convert(base: Any, value: object) -> Any:
         return None if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     if typing.get_origin(base) is tuple:
         items = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
-        return tuple(dict.fromkeys(str(item).strip().upper() for item in items if str(item).strip())) or None
+        return tuple(str(item).strip() for item in items if str(item).strip()) or None
     return value if isinstance(value, str) and value else None
 
 

@@ -124,6 +124,8 @@ def why_nothing_was_bought(session: Mapping[str, Any], not_taken: Mapping[str, i
     words = f"No buy signals generated: highest confidence {where}, threshold {threshold:.2f}"
     if session["break_even"] is not None:
         words += f", break-even {session['break_even']:.2f}"
+    if (silent := session.get("silent_sessions", 0)) > 1:
+        words += f"; silent for {silent} sessions"
     if lower:
         words += "; signals there would have been: " + ", ".join(f"{n} at {level}" for level, n in lower.items())
     return words + "."
@@ -165,9 +167,9 @@ def number(value: float | None, unit: str = "", sign: str = "", digits: int = 2)
     return f"{round(value, digits) + 0.0:{sign},.{digits}f}{unit}"
 
 
-def percent(fraction: float | None, sign: str = "") -> str:
-    """A fraction as a percentage with two decimals."""
-    return number(None if fraction is None else fraction * 100, "%", sign)
+def percent(fraction: float | None, sign: str = "", digits: int = 2) -> str:
+    """A fraction as a percentage."""
+    return number(None if fraction is None else fraction * 100, "%", sign, digits)
 
 
 def minute(when: pd.Timestamp) -> str:

@@ -23,6 +23,7 @@ from market.hours import new_york
 from market_scheduler import MarketScheduler
 from ml_predictor import MLPredictor
 from nightly import nightly_training
+from review import evening_review
 from sources import open_alpaca, open_wire, stamp_of
 from trader import LiveTrader
 
@@ -72,7 +73,8 @@ def run_live(
         trader = LiveTrader(
             settings, feed=feed, broker=executing, journal=journal, predictor=predictor, entries=entries, say=say
         )
-        scheduler = MarketScheduler(settings, trader, nightly_training(settings, feed, wait=False), say)
+        training, review = nightly_training(settings, feed, wait=False), evening_review(settings, feed)
+        scheduler = MarketScheduler(settings, trader, training, say, review)
         minutes = iter(timing.minutes)
         try:
             first = _start(trader, minutes, say)

@@ -30,6 +30,7 @@ from market.hours import (
     NEW_YORK,
     Session,
     at_new_york,
+    epoch_minute,
     is_open,
     last_closed,
     last_opened,
@@ -65,7 +66,8 @@ class Training(Protocol):
 class MarketScheduler:
     """Calls trader and training when they are due.
 
-    Args: `train(now)` starts a training. The one catch-all of the house is here: a duty that raises is logged and
+    Args: `train(now)` starts a training; `review(now, books)` learns from the day before it, and returns what there is
+    to say (None: there is no review). The one catch-all of the house is here: a duty that raises is logged and
     counted in `failures`, and starves no other.
     """
 
@@ -75,10 +77,12 @@ class MarketScheduler:
         trader: Trader,
         train: Callable[[datetime], Training],
         say: Callable[[str], object] = log.info,
+        review: Callable[[datetime, Books], str] | None = None,
     ) -> None:
         self._settings = settings
         self._trader = trader
         self._train = train
+        self._review = review
         self._say = say
         self._training: tuple[date, Training] | None = None
         self._began: datetime | None = None  # this process's first minute
@@ -97,6 +101,7 @@ class MarketScheduler:
         """Do what is due at `now`."""
         if self._began is None:
             self._began, self._new_books = now, not self._trader.books.last_minute
+        self._attempt("review", self._review_due, now)
         self._attempt("training", self._training_due, now)
         self._attempt("rebalance", self._rebalance_due, now)
         session = last_opened(now)
@@ -129,10 +134,7 @@ class MarketScheduler:
         if self._training is not None:
             self._finish_training(*self._training)
             return
-        session = last_closed(now)
-        due = at_new_york(session.day, self._settings.TRAIN_TIME)
-        if due < session.close:  # a TRAIN_TIME before the close means the early hours of the next day
-            due += timedelta(days=1)
+        session, due = last_closed(now), self._evening(now)
         if now < due or self._was_begun("train", session.day):
             return
         if now >= next_session(session.open).open - TRAIN_UNTIL_BEFORE_OPEN:
@@ -142,6 +144,26 @@ class MarketScheduler:
                 self._trader.record_duty("train", str(session.day), "missed", words)
             return
         self.begin_training(now)
+
+    def _evening(self, now: datetime) -> datetime:
+        """TRAIN_TIME after the last session that has closed."""
+        session = last_closed(now)
+        due = at_new_york(session.day, self._settings.TRAIN_TIME)
+        # a TRAIN_TIME before the close means the early hours of the next day
+        return due if due >= session.close else due + timedelta(days=1)
+
+    def _review_due(self, now: datetime) -> None:
+        """At TRAIN_TIME, or later in the night; of a session that nobody traded there is nothing to review."""
+        session, books = last_closed(now), self._trader.books
+        traded = books.last_minute >= epoch_minute(session.open)
+        if self._review is None or now < self._evening(now) or not traded or self._was_begun("review", session.day):
+            return
+        if now >= next_session(session.open).open:
+            return
+        with self._once("review", session.day):
+            words = self._review(now, books)
+        self._trader.record_duty("review", str(session.day), "done", words)
+        self._say(f"review of {session.day}: {words}")
 
     def begin_training(self, now: datetime) -> None:
         """Start a training now, whatever the hour: there is no model to trade with."""

@@ -2,6 +2,7 @@
 
 python ml_predictor.py                          sample predictions
 python ml_predictor.py --symbols AAPL,MSFT      of these
+python ml_predictor.py --why AAPL               what spoke for and against it, and which gate says no first
 
 >>> from ml_predictor import MLPredictor
 >>> MLPredictor().predict("AAPL")
@@ -11,83 +12,34 @@ python ml_predictor.py --symbols AAPL,MSFT      of these
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 import command
-from alpaca_wire import AlpacaError
 from config import Settings, load_settings
-from learning.features import FEATURES, WARMUP_BARS, SymbolBars, feature_matrix
-from learning.model_store import ModelStore, NoModel, PublishedModel
+from desk.books import Books
+from desk.journal import read_events
+from gates import first_no
+from learning.model_store import PublishedModel
 from learning.prediction_log import PredictionLog
-from market.bars import Bar, NoBars, as_bars
+from learning.reviews import Review
+from learning.seen_log import SeenLog
+from market.bars import Bar, NoBars
 from market.clock import utc_now
 from market.feeds import BarFeed
-from market.hours import Session, epoch_minute, is_open, last_opened, market_time, new_york, sessions_between
+from market.hours import epoch_minute, is_open, last_opened, local_time, new_york
 from market.recorded_feed import RecordedFeed
-from market.window import BarWindow
+from model_in_use import ModelInUse, Prediction, lowered
 from sources import open_alpaca, open_market, open_stored, open_wire, stored_market
+from windows import Windows
 
-log = logging.getLogger(__name__)
-
-WINDOW_BARS = WARMUP_BARS + 390  # what warms the features up, and the longest session
 SAMPLES = ("AAPL", "MSFT", "TSLA")
-
-
-class Prediction(NamedTuple):
-    """One symbol at one minute; `confidence` is NaN where nothing was predicted, and `problem` says why."""
-
-    symbol: str
-    confidence: float
-    price: float
-    problem: str | None
-
-
-class ModelInUse:
-    """The model that serves, taken up anew when another is published. Shared by live prediction and replay."""
-
-    def __init__(self, settings: Settings, market: str, feed: str) -> None:
-        self._store = ModelStore(settings.MODELS_DIR)
-        self._source = (market, feed)
-        self._loaded: PublishedModel | None = None
-        self._seen: object = None
-        self._train_end = datetime.max.replace(tzinfo=UTC)
-
-    def at(self, now: datetime) -> PublishedModel:
-        """The model for predictions at `now`. Raises NoModel, with the documented words and the cure."""
-        signature = self._store.signature()
-        if self._loaded is None or signature != self._seen:
-            self._loaded = self._checked(self._store.load())
-            self._seen = signature
-            self._train_end = datetime.fromisoformat(self._loaded.card["train_end"])
-        if self._train_end > now:
-            raise NoModel(
-                f"Model not ready for predictions: {self._loaded.stamp} is from the future, it learnt from trades "
-                f"settled at {self._train_end:%FT%R}, now is {now:%FT%R}. "
-                f"Run: python ml_trainer.py --as-of {now:%FT%R}Z"
-            )
-        return self._loaded
-
-    def _checked(self, model: PublishedModel) -> PublishedModel:
-        card, stamp = model.card, model.stamp
-        if (card["market"], card["feed"]) != self._source:
-            raise NoModel(
-                f"Model not ready for predictions: {stamp} learnt from market {card['market']} (feed {card['feed']}), "
-                f"here is {self._source[0]} (feed {self._source[1]}). Run: python ml_trainer.py"
-            )
-        if model.features != FEATURES:
-            raise NoModel(
-                f"Model not ready for predictions: {stamp} was trained with other features. "
-                "Run: python build_dataset.py, then python ml_trainer.py"
-            )
-        return model
 
 
 class MLPredictor:
@@ -101,10 +53,12 @@ class MLPredictor:
         self._settings = settings or load_settings()
         self._feed = feed
         self._model: ModelInUse | None = None
-        self._windows: dict[str, BarWindow] = {}
-        self._fed_until: dict[str, int] = {}  # the minute up to which a symbol's window is complete
-        self._session: Session | None = None  # the one for which the windows were built
+        self._windows: Windows | None = None
+        self._asked: dict[str, np.ndarray] = {}  # the features behind the last minute's predictions, (len(FEATURES),)
+        self._own = np.empty(0)  # the model's confidences of these
+        self._newest: dict[str, Prediction] = {}
         self.log = PredictionLog(self._settings.MODELS_DIR / "predictions")
+        self.seen = SeenLog(self._settings.MODELS_DIR / "predictions")
 
     def predict(self, symbol: str) -> dict[str, Any]:
         """Predict one symbol from its newest bars.
@@ -116,7 +70,7 @@ class MLPredictor:
 
     def predict_all(self, symbols: Sequence[str]) -> list[dict[str, Any]]:
         """The dicts of `predict`, their bars fetched together."""
-        now = self._now()
+        now = self.now()
         model = self.model(now)
         predictions = self.at_minute(now, symbols, [], since=epoch_minute(now))
         told = [self._tell(prediction, now, model) for prediction in predictions]
@@ -130,6 +84,8 @@ class MLPredictor:
         reason = prediction.problem or (
             f"{confidence:.2f} reaches {threshold:.2f}" if meets else f"{confidence:.2f} is below {threshold:.2f}"
         )
+        if prediction.model_confidence is not None:
+            reason += f", lowered from {prediction.model_confidence:.2f} by what outcomes have taught"
         opened = is_open(now) and prediction.problem is None
         if not opened and prediction.problem is None:
             reason += "; market is closed"
@@ -138,7 +94,10 @@ class MLPredictor:
         timestamp = new_york(now).isoformat()
         buy = meets and opened
         if prediction.problem is None:
-            self.log.add(symbol, timestamp, prediction.price, confidence, model.stamp, meets=meets, buy=buy)
+            self.log.add(
+                symbol, timestamp, prediction.price, confidence, model.stamp,
+                meets=meets, buy=buy, model_confidence=prediction.model_confidence,
+            )  # fmt: skip
         return {
             "symbol": symbol,
             "signal": int(buy),
@@ -163,86 +122,89 @@ class MLPredictor:
     def is_model_ready(self) -> bool:
         """Whether a model serves that may predict now."""
         try:
-            self.model(self._now())
+            self.model(self.now())
         except LookupError:
             return False
         return True
 
     def symbols(self) -> list[str]:
         """The symbols that the market offers now."""
-        return self._open().symbols(self._now())
+        return self._open().symbols(self.now())
 
     def model(self, now: datetime) -> PublishedModel:
         """The model for predictions at `now`. Raises NoModel."""
+        return self._in_use().at(now)
+
+    def review(self, now: datetime) -> Review | None:
+        """What the evenings before `now` have learnt."""
+        return self._in_use().review(now)
+
+    def why(self, now: datetime, symbol: str, *, against: bool = False) -> list[dict[str, Any]]:
+        """The features that spoke most for (or against) the last prediction of a symbol; none if there is none.
+
+        Each: feature, value, contribution (see `learning.why`). Raises NoModel.
+        """
+        row = self._asked.get(symbol)
+        return [] if row is None else self._in_use().why(now, row, against=against)
+
+    def _in_use(self) -> ModelInUse:
         if self._model is None:
             feed = self._open()
             self._model = ModelInUse(self._settings, feed.market, feed.feed)
-        return self._model.at(now)
+        return self._model
 
     def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
-        """Predict all `symbols` at `now` in one batch. Raises NoModel.
-
-        `new_bars` are those of the symbols from minute `since` on, and earlier ones that were corrected or came late. A
-        symbol whose window does not reach up to there (it is new, or minutes were missed) is fetched anew from the
-        feed, so that no window has a hole; so is every symbol in a session's first minute, as splits and corrections of
-        the evening change the past. One that cannot be fetched is not predicted, and tried again the next minute.
-        """
-        model = self.model(now)
-        fresh = epoch_minute(now) - 1
-        if (session := last_opened(now)) != self._session:
-            self._session = session
-            self._fed_until.clear()
-        reached = self._fed_until
-        behind = [symbol for symbol in symbols if symbol not in reached or reached[symbol] < since - 1]
-        for bar in new_bars:
-            if bar.symbol in self._windows:
-                self._windows[bar.symbol].put(bar)
-        try:
-            self._backfill(now, behind)
-        except AlpacaError as error:
-            log.warning("no history of %d symbols (%s): %s", len(behind), ", ".join(behind[:8]), error)
-            reached = {symbol: minute for symbol, minute in reached.items() if symbol not in behind}
-            self._windows |= {symbol: BarWindow(WINDOW_BARS) for symbol in behind}
-        else:
-            behind = []
-        self._fed_until = reached | dict.fromkeys(set(symbols).difference(behind), fresh)
-        problems = [
-            "its history cannot be fetched" if symbol in behind else _problem(self._windows[symbol], fresh, now)
-            for symbol in symbols
-        ]
+        """Predict all `symbols` at `now` in one batch, with the bars of `Windows.look`. Raises NoModel."""
+        self.model(now)
+        windows = self._open_windows()
+        problems = windows.look(now, symbols, new_bars, since)
         ready = [symbol for symbol, problem in zip(symbols, problems, strict=True) if problem is None]
-        matrix = np.empty((len(ready), len(FEATURES)))
-        for row, symbol in zip(matrix, ready, strict=True):
-            row[:] = newest_features(self._windows[symbol])
-        defined = np.isfinite(matrix).all(axis=1)
-        confidence = np.full(len(ready), np.nan)
-        if defined.any():
-            confidence[defined] = model.confidence(matrix[defined])
-        by_symbol = dict(zip(ready, confidence.tolist(), strict=True))
+        matrix = windows.features(ready)
+        own, lowest = self._in_use().confidence(now, ready, matrix)
+        self._asked, self._own = dict(zip(ready, matrix, strict=True)), own
+        by_symbol = dict(zip(ready, zip(own.tolist(), lowest.tolist(), strict=True), strict=True))
         result = []
         for symbol, problem in zip(symbols, problems, strict=True):
-            window = self._windows[symbol]
-            price = float(window.values[3, -1]) if len(window) else 0.0
-            value = by_symbol.get(symbol, float("nan"))
+            value, final = by_symbol.get(symbol, (float("nan"), float("nan")))
             undefined = "a feature is undefined (no price or volume change)" if value != value else None
-            result.append(Prediction(symbol, value, price, problem or undefined))
+            result.append(Prediction(symbol, final, windows.price(symbol), problem or undefined, lowered(value, final)))
+        self._newest = {prediction.symbol: prediction for prediction in result}
         return result
 
-    def _backfill(self, now: datetime, symbols: Sequence[str]) -> None:
+    def newest(self, symbol: str) -> Prediction:
+        """The last prediction of a symbol that was asked for. KeyError if there is none."""
+        return self._newest[symbol]
+
+    def remember(self, now: datetime) -> None:
+        """Keep what the last minute's predictions saw, for the evening's verification."""
+        symbols = [symbol for symbol, value in zip(self._asked, self._own.tolist(), strict=True) if value == value]
         if not symbols:
             return
-        feed = self._open()
-        first = new_york(now).date() - timedelta(days=self._settings.DAYS_BACK)
-        start = sessions_between(first, last_opened(now).day)[0].open
-        for symbol in symbols:
-            self._windows[symbol] = BarWindow(WINDOW_BARS)
-        table = feed.bars(symbols, start, now)
-        for bar in as_bars(table.groupby("symbol").tail(WINDOW_BARS)):
-            self._windows[bar.symbol].put(bar)
+        windows, session = self._open_windows(), last_opened(now)
+        self.seen.add(
+            session.day,
+            epoch_minute(now) - 1,
+            symbols,
+            windows.bars_since(symbols, session.open),
+            windows.newest_bars(symbols),
+            np.array([self._asked[symbol] for symbol in symbols]),
+            self._own[np.isfinite(self._own)],
+        )
 
-    def _now(self) -> datetime:
+    def write(self) -> None:
+        """Bring predictions, and what they saw, to disk."""
+        self.log.write()
+        self.seen.write()
+
+    def now(self) -> datetime:
+        """The moment of predictions: the end of stored bars, or the machine's time."""
         feed = self._open()
         return feed.end if isinstance(feed, RecordedFeed) else utc_now().replace(microsecond=0)
+
+    def _open_windows(self) -> Windows:
+        if self._windows is None:
+            self._windows = Windows(self._open(), self._settings.DAYS_BACK)
+        return self._windows
 
     def _open(self) -> BarFeed:
         if self._feed is None:
@@ -258,27 +220,33 @@ class MLPredictor:
         return self._feed
 
 
-def newest_features(window: BarWindow) -> np.ndarray:
-    """The features of a window's newest bar, shape (len(FEATURES),), by the arithmetic of `compute_features`."""
-    values = np.empty((len(FEATURES), len(window)))
-    feature_matrix(SymbolBars(market_time(window.minutes), *window.values), values)
-    return values[:, -1]
-
-
-def _problem(window: BarWindow, fresh_minute: int, now: datetime) -> str | None:
-    """Why the newest bar of a window is not predicted, or None."""
-    if not len(window):
-        return "the source has no bars of it"
-    if window.last_minute != fresh_minute:
-        age = fresh_minute + 1 - window.last_minute
-        return f"last bar is {age} minutes old" if is_open(now) else "market is closed"
-    if len(window) < WARMUP_BARS:
-        return f"warming up: {len(window)} of {WARMUP_BARS} bars"
-    return None
+def _why(predictor: MLPredictor, symbol: str, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    """Print what spoke for and against a symbol, and the first gate that says no."""
+    now = predictor.now()
+    told = predictor.predict(symbol)
+    console.print(f"{symbol} at {told['timestamp'][:16]}: {told['recommendation']}, {told['reason']}", markup=False)
+    sides = {"for": predictor.why(now, symbol), "against": predictor.why(now, symbol, against=True)}
+    table = Table(box=None, pad_edge=False)
+    for column in ("spoke", "feature", "value", "contribution"):
+        table.add_column(column, justify="left" if column in ("spoke", "feature") else "right")
+    for side, spoken in sides.items():
+        for each in spoken:
+            table.add_row(side, each["feature"], f"{each['value']:.6g}", f"{each['contribution']:+.4f}")
+    if table.row_count:
+        console.print(table)
+        console.print("Contributions add up to the model's raw score, before calibration.")
+    books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
+    model, review = predictor.model(now), predictor.review(now)
+    no = first_no(predictor.newest(symbol), last_opened(now), settings, model.card, review, books)
+    closed = None if is_open(now) else "market is closed"
+    console.print(f"first no: {no or closed or 'none; only the broker can still refuse (buying power, its own state)'}")
+    return 0, {"prediction": told, **sides, "first_no": no or closed}
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     predictor = MLPredictor(settings, open_market(settings, arguments.bars) if arguments.bars else None)
+    if arguments.why:
+        return _why(predictor, arguments.why.upper(), settings, console)
     known = predictor.symbols()
     symbols = list(settings.SYMBOLS or [symbol for symbol in SAMPLES if symbol in known])
     if not symbols:
@@ -309,8 +277,9 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = command.parser("ml_predictor.py", __doc__).parse_args(argv)
-    return command.run("ml_predictor", _body, arguments)
+    parser = command.parser("ml_predictor.py", __doc__)
+    parser.add_argument("--why", metavar="SYMBOL", help="what spoke for and against it, and which gate says no first")
+    return command.run("ml_predictor", _body, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

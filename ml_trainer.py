@@ -14,41 +14,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 import command
 from build_dataset import Dataset, read_dataset
 from config import Settings, load_settings
-from learning.classifier import TradeClassifier, fit, versions
-from learning.evaluation import StaleDataset, TooFewSessions, WalkForward, reliability, scores, walk_forward
+from learning.classifier import TradeClassifier, fit
+from learning.evaluation import StaleDataset, TooFewSessions, WalkForward, walk_forward
 from learning.features import FEATURES
 from learning.labels import had_its_time, uniqueness
 from learning.model_store import ModelStore, NoModel
+from learning.money import by_day, traded
 from learning.prediction_log import PredictionLog
+from learning.trials import Trials, deflated_sharpe, sharpe, sharpe_standard_error
 from learning.verdicts import Verdict, better_or_equal, proven
 from market.clock import utc_now
 from market.hours import new_york, sessions_between
+from model_card import Training, make_card, show
 from sources import StateRefused, claim, stamp_of
 
 EXPIRED_SESSIONS = 10  # a model older than this is no rival to a new one
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a training came to."""
-
-    card: dict[str, Any]
-    published: Verdict
-    proven: Verdict
-    paths: dict[str, Path]
 
 
 class MLTrainer:
@@ -69,30 +58,38 @@ class MLTrainer:
         dataset = read_dataset(settings)
         now = as_of or datetime.fromisoformat(dataset.about["as_of"])
         self._check(dataset)
-        examples = self._examples(dataset, now)
+        examples, features = self._examples(dataset, now), chosen_features(settings)
         claim(settings, dataset.about["market"], now=now)
-        judgement = self._judge(examples, progress)
+        judgement = self._judge(examples, features, progress)
         progress("fitting on the whole window")
-        matrix, label = examples[FEATURES].to_numpy(), examples["label"].to_numpy()
+        matrix, label = examples[features].to_numpy(), examples["label"].to_numpy()
         share = uniqueness(examples)
         scaler, estimator = fit(settings.ML_MODEL_TYPE, matrix, label, share)
         classifier = TradeClassifier(estimator, judgement.calibration())
-        published = self._against_incumbent(judgement.judged, dataset, now)
+        published = self._against_incumbent(judgement.judged, dataset, features, now)
         skill = proven(judgement.judged, settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS)
-        card = self._card(dataset, examples, share, judgement, now) | {
+        progress("writing the card")
+        card = make_card(dataset.about, examples, features, float(share.sum()), judgement, settings, now) | {
+            "stamp": self._free_stamp(now),
+            "trials": self._count_trial(dataset, features, judgement.judged, now),
             "proven": skill.holds,
             "reason": skill.reason,
             "publish_reason": published.reason,
         }
-        progress("writing the model")
         paths = self._store.publish(card, classifier, scaler, _stored(judgement), serve=published.holds)
         return Training(card | {"published": published.holds}, published, skill, paths)
 
     def _check(self, dataset: Dataset) -> None:
         """Refuse a data set that answers another question than the settings ask."""
         about, settings = dataset.about, self._settings
-        if about["features"] != FEATURES or about["trade_rules"] != settings.trade_rules():
-            what = "features" if about["features"] != FEATURES else "stop, target, holding limit or cost"
+        what = None
+        if "selection" not in about:
+            what = "columns"  # by an earlier version
+        elif about["features"] != FEATURES:
+            what = "features"
+        elif about["trade_rules"] != settings.trade_rules():
+            what = "stop, target, holding limit or cost"
+        if what is not None:
             raise StaleDataset(
                 f"Insufficient training data: {settings.DATA_DIR / 'dataset.parquet'} was made with other {what}. "
                 "Run: python build_dataset.py"
@@ -113,71 +110,57 @@ class MLTrainer:
             )
         return examples
 
-    def _judge(self, examples: pd.DataFrame, progress: Callable[[str], object]) -> WalkForward:
-        for step in walk_forward(examples, FEATURES, self._settings.ML_MODEL_TYPE, self._settings.MAX_HOLDING_MINUTES):
+    def _judge(self, examples: pd.DataFrame, features: list[str], progress: Callable[[str], object]) -> WalkForward:
+        for step in walk_forward(examples, features, self._settings.ML_MODEL_TYPE, self._settings.MAX_HOLDING_MINUTES):
             if isinstance(step, WalkForward):
                 return step
             progress(f"judging on later days: {step}")
         raise AssertionError("walk_forward ends with its result")
 
-    def _against_incumbent(self, judged: pd.DataFrame, dataset: Dataset, now: datetime) -> Verdict:
+    def _against_incumbent(self, judged: pd.DataFrame, dataset: Dataset, features: list[str], now: datetime) -> Verdict:
         settings = self._settings
         try:
             stamp = self._store.current()
             card = self._store.card(stamp)
+            out_of_fold = self._store.out_of_fold(stamp)
         except NoModel:
             return Verdict(True, "there is no model in use to compare with")
         age = len(sessions_between(datetime.fromisoformat(card["train_end"]).date(), new_york(now).date())) - 1
         same = (
             card["model_type"] == settings.ML_MODEL_TYPE
             and (card["market"], card["feed"]) == (dataset.about["market"], dataset.about["feed"])
-            and card["features"] == FEATURES
+            and card["features"] == features
             and card["trade_rules"] == settings.trade_rules()
         )
         if not same or not 0 <= age <= EXPIRED_SESSIONS:
             why = "of another kind" if not same else f"{age} sessions old" if age > 0 else "from a later time"
             return Verdict(True, f"the model in use is {why}, so there is no rival")
-        incumbent = PredictionLog(settings.MODELS_DIR / "predictions").of_model(stamp)
-        return better_or_equal(judged, incumbent, settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS)
+        live = PredictionLog(settings.MODELS_DIR / "predictions").of_model(stamp)
+        return better_or_equal(judged, live, out_of_fold, settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS)
 
-    def _card(
-        self, dataset: Dataset, examples: pd.DataFrame, share: np.ndarray, judgement: WalkForward, now: datetime
-    ) -> dict[str, Any]:
-        settings, judged = self._settings, judgement.judged
-        calibration = judgement.calibration()
-        return {
-            "stamp": self._free_stamp(now),
+    def _count_trial(
+        self, dataset: Dataset, features: list[str], judged: pd.DataFrame, now: datetime
+    ) -> dict[str, float | int | None]:
+        """Write down that this configuration was judged, and what its Sharpe ratio is worth after so many."""
+        settings = self._settings
+        trades = traded(judged, settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS)
+        daily = by_day(trades, "net_return", judged["session"].unique())
+        trials = Trials(settings.MODELS_DIR / "trials.json")
+        configuration = {
             "model_type": settings.ML_MODEL_TYPE,
             "market": dataset.about["market"],
             "feed": dataset.about["feed"],
-            "symbols": sorted(examples["symbol"].unique().tolist()),
-            "train_start": examples["timestamp"].min().isoformat(),
-            "train_end": examples["settled_at"].max().isoformat(),
-            "as_of": now.isoformat(),
-            "rows": len(examples),
-            "independent_rows": round(float(share.sum())),
-            "sessions": len(new_york_days(examples)),
-            "refitted_on_whole_window": True,
-            "features": FEATURES,
+            "features": features,
             "trade_rules": settings.trade_rules(),
             "min_confidence": settings.MIN_CONFIDENCE,
-            "scores": scores(judged, settings.MIN_CONFIDENCE),
-            "baseline": {
-                "share_profitable": float(judged["label"].mean()),
-                "always_buy_net_return": float(judged["net_return"].mean()),
-                "break_even_confidence": break_even(judged),
-            },
-            "signals_at": {f"{level:.2f}": int((judged["confidence"] >= level).sum()) for level in (0.6, 0.55, 0.5)},
-            "importances": [
-                {key: value if pd.notna(value) else None for key, value in row.items()}
-                for row in judgement.importances.to_dict("records")
-            ],
-            "calibration": {
-                "slope": calibration.slope,
-                "intercept": calibration.intercept,
-                "table": reliability(judged),
-            },
-            "versions": versions(),
+            "max_open_positions": settings.MAX_OPEN_POSITIONS,
+        }
+        trials.record(configuration, now, daily)
+        return {
+            "count": len(trials),
+            "sharpe": sharpe(daily),
+            "standard_error": sharpe_standard_error(daily),
+            "deflated": deflated_sharpe(daily, trials.sharpes()),
         }
 
     def _free_stamp(self, now: datetime) -> str:
@@ -187,75 +170,22 @@ class MLTrainer:
         return stamp
 
 
-def break_even(judged: pd.DataFrame) -> float | None:
-    """The share of profitable trades at which winners pay for losers: loss / (win + loss), as they were on average."""
-    win = judged["net_return"][judged["label"] == 1].mean()
-    loss = -judged["net_return"][judged["label"] == 0].mean()
-    return float(loss / (win + loss)) if win > 0 and loss > 0 else None
-
-
-def new_york_days(examples: pd.DataFrame) -> np.ndarray:
-    """The New York dates of examples, each once."""
-    return examples["timestamp"].dt.tz_convert("America/New_York").dt.date.unique()
+def chosen_features(settings: Settings) -> list[str]:
+    """The features that a model learns from: all but LEFT_OUT_FEATURES. Raises UsageError for an unknown one."""
+    left_out = set(settings.LEFT_OUT_FEATURES or ())
+    if unknown := sorted(left_out - set(FEATURES)):
+        raise command.UsageError(
+            f"LEFT_OUT_FEATURES names {', '.join(unknown)}, which no feature is called; see learning/features.py"
+        )
+    chosen = [name for name in FEATURES if name not in left_out]
+    if not chosen:
+        raise command.UsageError("LEFT_OUT_FEATURES leaves no feature to learn from; name fewer")
+    return chosen
 
 
 def _stored(judgement: WalkForward) -> pd.DataFrame:
-    return judgement.judged[["symbol", "timestamp", "settled_at", "session", "label", "net_return", "confidence"]]
-
-
-def show(training: Training, console: Console) -> None:
-    """Print scores, importances, verdicts and files for a person."""
-    card, measured = training.card, training.card["scores"]
-    console.print(
-        f"{card['model_type']} {card['stamp']}: {card['rows']:,} examples of {len(card['symbols'])} symbols "
-        f"({card['independent_rows']:,} independent), {card['sessions']} sessions to {card['train_end'][:10]}"
-    )
-    table = Table(title="On days it had not seen", title_justify="left", show_header=False, box=None, pad_edge=False)
-    error = measured["auc_standard_error"]
-    threshold = f"buying at {card['min_confidence']:.2f}"
-    for name, value, words in (
-        (
-            "AUC, mean over days",
-            _number(measured["auc"], ".3f"),
-            f"standard error {_number(error, '.3f')}; 0.5 is chance",
-        ),
-        ("accuracy", _number(measured["accuracy"], ".1%"), threshold),
-        ("precision", _number(measured["precision"], ".1%"), f"{measured['signals']:,} signals, {threshold}"),
-        ("recall", _number(measured["recall"], ".1%"), threshold),
-        ("net return per signal", _number(measured["net_return_per_signal"], "+.2%"), "after cost"),
-        ("always buying", _number(card["baseline"]["always_buy_net_return"], "+.2%"), "per trade, after cost"),
-        (
-            "break-even confidence",
-            _number(card["baseline"]["break_even_confidence"], ".2f"),
-            "a trade of this confidence earns nothing",
-        ),
-        ("highest confidence", _number(measured["highest_confidence"], ".2f"), _lower_thresholds(card)),
-        ("calibration error", _number(measured["ece"], ".3f"), f"Brier {_number(measured['brier'], '.3f')}"),
-    ):
-        table.add_row(name, value, words, style=None)
-    console.print(table)
-    ranks = Table(title="Feature importances", title_justify="left", box=None, pad_edge=False)
-    for column in ("feature", "AUC lost when shuffled", "impurity"):
-        ranks.add_column(column, justify="left" if column == "feature" else "right")
-    for row in card["importances"]:
-        ranks.add_row(row["feature"], _number(row["permutation"], "+.4f"), _number(row["impurity"], ".3f"))
-    console.print(ranks)
-    console.print(f"published: {'yes' if training.published.holds else 'no'} - {training.published.reason}")
-    console.print(f"proven: {'yes' if training.proven.holds else 'no'} - {training.proven.reason}")
-    if not training.published.holds:
-        console.print(f"to use it all the same: python ml_trainer.py --use {card['stamp']}")
-    console.print(
-        "files: " + ", ".join(path.name for path in training.paths.values()) + f" in {training.paths['model'].parent}",
-        soft_wrap=True,
-    )
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _lower_thresholds(card: dict[str, Any]) -> str:
-    return "signals at " + ", ".join(f"{level}: {count:,}" for level, count in card["signals_at"].items())
+    columns = ["symbol", "timestamp", "settled_at", "session", "label", "net_return", "history", "confidence"]
+    return judgement.judged[columns]
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:

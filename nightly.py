@@ -69,7 +69,7 @@ def nightly_training(
         if not due(now):
             return Skipped("not due by --retrain")
         feed.check_splits(now)
-        write_dataset(prepare(feed, now, chosen, chosen.SYMBOLS), chosen)
+        write_dataset(prepare(feed, now, chosen), chosen)
         command = [sys.executable, str(TRAINER), "--as-of", now.isoformat(), "--json", "--quiet"]
         process = subprocess.Popen(  # noqa: S603 - our own script, no shell
             command,

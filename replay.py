@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +24,7 @@ from learning.evaluation import FOLD_SESSIONS, MIN_TRAIN_SESSIONS
 from learning.features import FEATURES, compute_features
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
+from learning.reviews import Review
 from market.bars import Bar, NoBars, epoch_minutes
 from market.clock import ReplayClock
 from market.hours import (
@@ -37,8 +39,9 @@ from market.hours import (
 )
 from market.recorded_feed import RecordedFeed
 from market_scheduler import MarketScheduler
-from ml_predictor import ModelInUse, Prediction
+from model_in_use import ModelInUse, Prediction, lowered
 from nightly import nightly_training
+from review import evening_review
 from sources import stamp_of
 from trader import LiveTrader
 
@@ -74,7 +77,7 @@ class ReplayPredictor:
         model = self.model(now)
         session = last_opened(now)
         if self._page_of != (model.stamp, session.open):
-            self._page = self._predict_session(model, epoch_minute(session.open))
+            self._page = self._predict_session(session, now)
             self._page_of = (model.stamp, session.open)
         page = self._page.get(epoch_minute(now) - 1, [])
         wanted = set(symbols)
@@ -82,18 +85,30 @@ class ReplayPredictor:
             return page
         return [prediction for prediction in page if prediction.symbol in wanted]
 
-    def _predict_session(self, model: PublishedModel, open_minute: int) -> dict[int, list[Prediction]]:
-        rows = np.flatnonzero(self._sessions == market_time(np.array([open_minute])).session[0])
-        features = self._features[rows]
-        defined = np.isfinite(features).all(axis=1)
-        confidence = np.full(len(rows), np.nan)
-        if defined.any():
-            confidence[defined] = model.confidence(features[defined])
+    def review(self, now: datetime) -> Review | None:
+        """What the evenings before `now` have learnt."""
+        return self._model.review(now)
+
+    def why(self, now: datetime, symbol: str) -> list[dict[str, Any]]:
+        """As `MLPredictor.why`, of the prediction made at `now`."""
+        row = np.flatnonzero((self._minutes == epoch_minute(now) - 1) & (self._symbols == symbol))
+        return self._model.why(now, self._features[row[0]]) if len(row) else []
+
+    def remember(self, now: datetime) -> None:
+        """Nothing: recorded bars are the final ones, so there is nothing to verify."""
+
+    def write(self) -> None:
+        """Bring predictions to disk."""
+        self.log.write()
+
+    def _predict_session(self, session: Session, now: datetime) -> dict[int, list[Prediction]]:
+        rows = np.flatnonzero(self._sessions == market_time(np.array([epoch_minute(session.open)])).session[0])
+        own, final_confidence = self._model.confidence(now, self._symbols[rows], self._features[rows])
         page: dict[int, list[Prediction]] = defaultdict(list)
-        columns = (self._minutes, self._symbols, self._close)
-        for minute, symbol, close, value in zip(*(c[rows].tolist() for c in columns), confidence.tolist(), strict=True):
+        columns = (self._minutes[rows], self._symbols[rows], self._close[rows], own, final_confidence)
+        for minute, symbol, close, value, final in zip(*(column.tolist() for column in columns), strict=True):
             problem = None if value == value else "not warmed up, or a feature is undefined"
-            page[minute].append(Prediction(symbol, value, close, problem))
+            page[minute].append(Prediction(symbol, final, close, problem, lowered(value, final)))
         return dict(page)
 
 
@@ -153,7 +168,8 @@ def run_replay(
                 return not _serves(predictor, now)
             return retrain == "daily" or (retrain == "weekly" and _ends_week(now))
 
-        scheduler = MarketScheduler(settings, trader, nightly_training(settings, feed, wait=True, due=due), say)
+        training, review = nightly_training(settings, feed, wait=True, due=due), evening_review(settings, feed)
+        scheduler = MarketScheduler(settings, trader, training, say, review)
         done = trader.books.last_minute  # an earlier run may have ended here; the books are never traded twice
         task = bar.add_task("training a first model", total=len(sessions))
         try:

@@ -12,7 +12,7 @@ from desk.books import Books
 from desk.orders import Account, Execution, Trade
 from figures import why_nothing_was_bought
 from market.hours import Session, moment, new_york
-from ml_predictor import Prediction
+from model_in_use import Prediction
 
 LOWER_THRESHOLDS = (0.60, 0.55, 0.50)
 
@@ -34,7 +34,8 @@ class SessionTally:
         """Take in one minute's predictions, of `watched` symbols."""
         self.watched += watched
         self.predicted += len(predictions)
-        for symbol, confidence, _, _ in predictions:
+        for prediction in predictions:
+            symbol, confidence = prediction.symbol, prediction.confidence
             if confidence > self.highest:
                 self.highest, self.highest_symbol = confidence, symbol
                 self.highest_time = f"{new_york(now):%H:%M}"
@@ -45,8 +46,8 @@ class SessionTally:
                     above.add(symbol)
                     self.reached[level] += 1
 
-    def event(self, threshold: float, card: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The session as a journal event."""
+    def event(self, threshold: float, card: Mapping[str, Any] | None, silent_before: int) -> dict[str, Any]:
+        """The session as a journal event; `silent_before`: how many sessions in a row had no signal until now."""
         return {
             "day": str(self.session.day),
             "predicted": self.predicted,
@@ -56,12 +57,13 @@ class SessionTally:
             "highest_symbol": self.highest_symbol,
             "highest_time": self.highest_time,
             "break_even": card["baseline"]["break_even_confidence"] if card else None,
+            "silent_sessions": silent_before + 1 if self.highest < threshold else 0,
             "signals_at": {f"{level:.2f}": count for level, count in self.reached.items()},
         }
 
-    def lines(self, books: Books, account: Account, threshold: float, card: Mapping[str, Any] | None) -> list[str]:
-        """The session in words for a person."""
-        event, day = self.event(threshold, card), str(self.session.day)
+    def lines(self, books: Books, account: Account, event: Mapping[str, Any]) -> list[str]:
+        """The session in words for a person, from its `event`."""
+        day = event["day"]
         entries = [t for t in books.trades.values() if t.entry_time[:10] == day and t.status in ("OPEN", "CLOSED")]
         exits = [t for t in books.trades.values() if (t.exit_time or "")[:10] == day]
         earned = sum(t.pnl_amount or 0.0 for t in exits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
@@ -17,15 +17,17 @@ from desk.books import Books, secure_view
 from desk.brokers import Broker
 from desk.journal import Event, Journal, read_events
 from desk.orders import Execution, Order
-from desk.risk import Limits, beyond_levels, may_open, must_exit, position_size
-from learning.labels import ENTRY_PATIENCE_MINUTES
+from desk.risk import beyond_levels, must_exit
+from entries import Entries
+from gates import first_no, limits_of
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
+from learning.reviews import Review
 from market.alpaca_feed import FeedUnavailable
 from market.bars import Bar
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
-from ml_predictor import Prediction
+from model_in_use import Prediction
 from spoken import SessionTally, told
 from watch import Watch
 
@@ -40,6 +42,10 @@ class Predictor(Protocol):
     log: PredictionLog
 
     def model(self, now: datetime) -> PublishedModel: ...
+    def review(self, now: datetime) -> Review | None: ...
+    def why(self, now: datetime, symbol: str) -> list[dict[str, Any]]: ...
+    def remember(self, now: datetime) -> None: ...
+    def write(self) -> None: ...
     def at_minute(
         self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int
     ) -> list[Prediction]: ...
@@ -64,26 +70,20 @@ class LiveTrader:
         say: Callable[[str], object] = log.info,
     ) -> None:
         self.settings = settings or load_settings()
-        self._limits = Limits(
-            self.settings.MAX_POSITION_SIZE,
-            self.settings.MAX_OPEN_POSITIONS,
-            self.settings.STOP_LOSS_PCT,
-            self.settings.TAKE_PROFIT_PCT,
-            self.settings.RISK_PER_TRADE_PCT,
-            self.settings.MAX_HOLDING_MINUTES,
-        )
+        self._limits = limits_of(self.settings)
         if feed and broker and journal and predictor:
             self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
             self.books = Books(local_time, journal.events)
             self._watch = Watch(feed, self.settings.SYMBOLS, say)
             self._agreement = Agreement(self.books, broker, journal, self._book, say)
-        self._entries = entries
+            self.entries = Entries(
+                self.settings, feed.market, self.books, broker, journal, self._agreement, self._record, say,
+                allowed=entries,
+            )  # fmt: skip
         self._say = say
         self._seen_minute = 0  # the newest minute whose bars have been settled
         self._unfinished = False  # whether the last minute broke off
-        self._above: set[str] = set()  # symbols whose last prediction reached the threshold
         self._model_id: str | None = None
-        self._hindrance: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
         self._split: set[str] = set()  # symbols that were split while we hold them
         self._tally = SessionTally(None)
 
@@ -105,7 +105,7 @@ class LiveTrader:
             self._record("account", cash=account.equity, settled=account.cash)
         self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self.reconcile(now)
-        self._above = set(self.books.above)
+        self.entries.above = set(self.books.above)
         self._write_view()
 
     def reconcile(self, now: datetime) -> None:
@@ -154,15 +154,17 @@ class LiveTrader:
         sent = now < session.close and self._exit(now, minute)
         if self._tally.session != session:
             self._tally = SessionTally(session)
-        model = self._model(now)
+            self._say_drift(now)
+        model, ordered = self._model(now), dict[str, str]()
         if model is not None and problem is None:
             predictions = self._predict(now, symbols, bars, since, model)
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
-                sent |= self._enter(now, minute, session, predictions, model)
-        if sent:  # what was filled at once is booked now, and its levels are set
+                ordered = self.entries.enter(minute, session, predictions, model, self._predictor.review(now))
+        if sent or ordered:  # what was filled at once is booked now, and its levels are set
             for execution in self._broker.settle(minute, ()):
                 self._book(execution)
+        self._keep_reasons(now, ordered)
         self._end_minute(now, minute, session, model)
         self._seen_minute, self._unfinished = seen - 1, False
 
@@ -217,113 +219,73 @@ class LiveTrader:
             self._model_id = model.stamp
         return model
 
+    def _say_drift(self, now: datetime) -> None:
+        """At the open: whether this is still the market that the model learnt from."""
+        review = self._predictor.review(now)
+        if review is not None and review["drift"]["light"] in ("amber", "red"):
+            self._say(
+                f"{new_york(now):%Y-%m-%d %H:%M}  drift is {review['drift']['light']}: {review['drift']['words']}"
+            )
+
     def _predict(
         self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar], since: int, model: PublishedModel
     ) -> list[Prediction]:
         predictions = [p for p in self._predictor.at_minute(now, symbols, bars, since) if p.problem is None]
         timestamp, threshold = new_york(now).isoformat(), self.settings.MIN_CONFIDENCE
         for prediction in predictions:
-            symbol, confidence, price, _ = prediction
-            meets = confidence >= threshold
-            self._predictor.log.add(symbol, timestamp, price, confidence, model.stamp, meets=meets, buy=meets)
+            meets = prediction.confidence >= threshold
+            self._predictor.log.add(
+                prediction.symbol, timestamp, prediction.price, prediction.confidence, model.stamp,
+                meets=meets, buy=meets, model_confidence=prediction.model_confidence,
+            )  # fmt: skip
+        self._predictor.remember(now)
         return predictions
 
-    def _enter(
-        self, now: datetime, minute: int, session: Session, predictions: Sequence[Prediction], model: PublishedModel
-    ) -> bool:
-        """Buy what reaches the threshold, most confident first; a signal is written when it appears or is bought."""
-        threshold, sent = self.settings.MIN_CONFIDENCE, False
-        reached = [p for p in predictions if p.confidence >= threshold]
-        for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
-            reason = self._try_to_buy(prediction, minute, session, model)
-            sent |= reason is None
-            if prediction.symbol not in self._above or reason is None:
-                self._record(
-                    "signal",
-                    symbol=prediction.symbol,
-                    price=prediction.price,
-                    confidence=round(prediction.confidence, 6),
-                    timestamp=new_york(now).isoformat(),
-                    taken=reason is None,
-                    reason=reason or "ordered",
-                )
-        seen = {p.symbol for p in predictions}
-        self._above = {p.symbol for p in reached} | (self._above - seen)
-        return sent
+    def _keep_reasons(self, now: datetime, ordered: Mapping[str, str]) -> None:
+        """Write down which features spoke for each purchase; the orders have left already."""
+        for symbol, order_id in ordered.items():
+            spoke = [
+                {
+                    "feature": each["feature"],
+                    "value": round(each["value"], 6),
+                    "contribution": round(each["contribution"], 6),
+                }
+                for each in self._predictor.why(now, symbol)
+            ]
+            self._record("why", order_id=order_id, spoke=spoke)
 
-    def _try_to_buy(self, prediction: Prediction, minute: int, session: Session, model: PublishedModel) -> str | None:
-        """Submit an entry; None, or why there is none."""
-        settings = self.settings
-        if not self._entries:
-            return "watching only (--no-entries)"
-        if settings.REQUIRE_PROOF and not model.card["proven"]:
-            return "the model is unproven (REQUIRE_PROOF)"
-        if (no := may_open(prediction.symbol, set(self.books.live_trades()), self._limits)) is not None:
-            return no
-        if self._agreement.missing:
-            return "books and broker could not be compared"
-        if (no := self.books.refused(session.day, prediction.symbol) or self._hindered(minute, session)) is not None:
-            return no
-        size = position_size(prediction.price, self._broker.account(), self._limits)
-        if size.shares < 1:
-            return f"no share affordable: {size.bound}"
-        order = Order(
-            id=self.books.entry_id(session.day, prediction.symbol),
-            symbol=prediction.symbol,
-            side="BUY",
-            qty=size.shares,
-            price=prediction.price,
-            minute=minute,
-            expires_minute=min(minute + ENTRY_PATIENCE_MINUTES, epoch_minute(session.close)),
-            stop_loss=settings.STOP_LOSS_PCT,
-            take_profit=settings.TAKE_PROFIT_PCT,
-        )
-        self._record(
-            "intent",
-            order_id=order.id,
-            symbol=order.symbol,
-            qty=order.qty,
-            bound=size.bound,
-            price=order.price,
-            confidence=round(prediction.confidence, 6),
-            minute=minute,
-            stop_loss=order.stop_loss,
-            take_profit=order.take_profit,
-            model_id=model.stamp,
-            market=self._feed.market,
-        )
-        self._journal.sync(order=True)
-        self._broker.submit(order)
-        return None
-
-    def _hindered(self, minute: int, session: Session) -> str | None:
-        """What the broker has against entries, asked once a minute and only when one is to be made; said once."""
-        asked, before = self._hindrance
-        if asked != minute:
-            self._hindrance = minute, self._broker.hindrance(session.close)
-            if (words := self._hindrance[1]) is not None and words != before:
-                self._say(f"{local_time(minute)[:16]}  nothing is bought: {words}")
-        return self._hindrance[1]
+    def first_no(self, prediction: Prediction, now: datetime) -> str | None:
+        """Which gate said no first to buying on a prediction of the minute `now`; None: it was ordered."""
+        if prediction.symbol in self.entries.outcomes:
+            outcome = self.entries.outcomes[prediction.symbol]
+            return None if outcome == "ordered" else outcome
+        session = last_opened(now)
+        if not session.open < now < session.close:
+            return "no entry at the session's first and last minute"
+        card = self._predictor.model(now).card
+        review = self._predictor.review(now)
+        return first_no(prediction, session, self.settings, card, review, self.books)
 
     def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
         account = self._broker.account()
-        self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self._above))
+        self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self.entries.above))
         if now >= session.close:
             card = model.card if model else None
-            self._record("session", **self._tally.event(self.settings.MIN_CONFIDENCE, card))
-            for line in self._tally.lines(self.books, account, self.settings.MIN_CONFIDENCE, card):
+            event = self._tally.event(self.settings.MIN_CONFIDENCE, card, self.books.silent_sessions)
+            self._record("session", **event)
+            for line in self._tally.lines(self.books, account, event):
                 self._say(line)
             self.flush()
             self._predictor.log.compress_old()
         elif self._journal.syncs_each_minute:
             self._journal.sync()
-            self._predictor.log.write()
+            self._predictor.write()
             self._write_view()
 
     def flush(self) -> None:
         """Bring everything to disk: journal, view, predictions, the broker's own memory."""
         self._journal.sync()
-        self._predictor.log.write()
+        self._predictor.write()
         self._broker.save()
         self._write_view()
 

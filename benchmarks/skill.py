@@ -19,9 +19,11 @@ from rich.table import Table
 
 from build_dataset import build_dataset
 from config import load_settings
-from learning.evaluation import WalkForward, scores, walk_forward
+from learning.evaluation import WalkForward, walk_forward
 from learning.features import FEATURES
-from learning.verdicts import proven, traded
+from learning.money import traded
+from learning.scores import scores
+from learning.verdicts import proven
 from market.hours import sessions_between
 from market.simulated_feed import simulate_bars
 

@@ -43,6 +43,7 @@ class Books:
         self._settled_cash: float | None = None  # USD without positions, when the account began
         self.above: list[str] = []  # symbols whose confidence stood at the threshold in the last minute
         self.last_minute = 0
+        self.silent_sessions = 0  # the newest in a row in which no confidence reached the threshold
         self.changed = False
         self.tag = "0"  # sets the order ids of these books apart from those of others on the same account
         self._entries: dict[str, int] = {}  # stem of an order id -> newest attempt
@@ -115,6 +116,7 @@ class Books:
             qty=0,
             price=event["price"],
             confidence=event["confidence"],
+            model_confidence=event.get("model_confidence") or event["confidence"],
             entry_time=self._local_time(event["minute"]),
             stop_loss=event["price"] * (1 - event["stop_loss"]),
             take_profit=event["price"] * (1 + event["take_profit"]),
@@ -129,6 +131,13 @@ class Books:
         if attempt.isdecimal():
             self._entries[stem] = int(attempt)
         self.changed = True
+
+    def _on_why(self, event: Event) -> None:
+        self.trades[event["order_id"]].why = event["spoke"]
+        self.changed = True
+
+    def _on_session(self, event: Event) -> None:
+        self.silent_sessions = event.get("silent_sessions", 0)
 
     def _on_exit(self, event: Event) -> None:
         self._exit_reasons[event["order_id"]] = event["reason"]

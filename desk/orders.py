@@ -10,7 +10,7 @@ Prices are USD per share, quantities whole shares, `minute` counts minutes since
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Side = Literal["BUY", "SELL"]
 Kind = Literal["fill", "cancelled", "rejected", "levels"]
@@ -109,7 +109,9 @@ class Trade:
     """One entry and its exit, as documented for models/trade_history.json. Times are ISO 8601, New York.
 
     `exits` are the orders that sold, each with shares and average price; `exits_refused` counts sales that came to
-    nothing; `entering` is True while the entry may still buy.
+    nothing; `entering` is True while the entry may still buy. `model_confidence` is the model's own, before outcomes
+    lowered it to `confidence`; `why` are the features that spoke for the entry, the strongest first, each with feature,
+    value and contribution to the score.
     """
 
     id: str
@@ -118,6 +120,7 @@ class Trade:
     qty: int
     price: float
     confidence: float
+    model_confidence: float
     entry_time: str
     stop_loss: float
     take_profit: float
@@ -135,6 +138,7 @@ class Trade:
     entering: bool = True
     exits: dict[str, tuple[int, float]] = field(default_factory=dict)
     exits_refused: int = 0
+    why: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def held(self) -> int:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression, minimize
+from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -36,23 +37,48 @@ Array = NDArray[np.float64]
 TREES = 300
 MIN_TREE_ROWS = 500
 SEED = 20260214
-PRIOR_EXAMPLES = 100.0  # about the independent examples of one fold of 12 symbols
+PRIOR_EXAMPLES = 1000.0  # the level is that of the training days, unless many folds say otherwise
+SLOPE_SD = 3.0
+SCORE_BINS = 400
+ISOTONIC_FROM = 1000.0  # independent examples
+STEP_PRIOR, SCORE_STEPS = 10.0, 20  # examples a twentieth of the scores that speak for the sigmoid
 _VERSIONED = ("scikit-learn", "scikit-learn-intelex", "numpy", "joblib", "TA-Lib")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Sigmoid from raw score to probability: 1 / (1 + exp(-(intercept + slope x logit(score)))), slope >= 0.
+    """Sigmoid from raw score s to probability: 1 / (1 + exp(-(level + low x ln s - high x ln(1 - s)))), both >= 0.
 
-    Platt (1999), Probabilistic outputs for support vector machines, on the score's logit (a beta calibration with equal
-    exponents: Kull et al., 2017).
+    Beta calibration (Kull, Silva Filho and Flach, 2017): Platt's sigmoid with a slope of its own at either end, since a
+    forest that finds a pattern in a few minutes of a hundred is right about its high scores and says nothing with its
+    low ones. Never falling in the score. `low` = `high` is Platt (1999) on the score's logit.
     """
 
-    slope: float
-    intercept: float
+    level: float
+    low: float
+    high: float
 
     def __call__(self, score: Array) -> Array:
-        return 1 / (1 + np.exp(-(self.intercept + self.slope * _logit(score))))
+        return np.asarray(expit(self.level + _terms(score) @ np.array([self.low, self.high])))
+
+    def record(self) -> dict[str, Any]:
+        """What a card tells of it."""
+        return {"kind": "sigmoid", "level": self.level, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class IsotonicCalibration:
+    """Steps from raw score to probability, never falling (Zadrozny and Elkan, 2002); straight lines between them."""
+
+    score: Array
+    probability: Array
+
+    def __call__(self, score: Array) -> Array:
+        return np.asarray(np.interp(score, self.score, self.probability))
+
+    def record(self) -> dict[str, Any]:
+        """What a card tells of it."""
+        return {"kind": "isotonic", "steps": len(self.score)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +86,7 @@ class TradeClassifier:
     """What a model file holds: the fitted estimator and its calibration."""
 
     estimator: Any
-    calibration: Calibration
+    calibration: Calibration | IsotonicCalibration
 
     def confidence(self, scaled: Array) -> Array:
         """Probability of a profitable trade, shape (n,), for scaled features of shape (n, features), finite."""
@@ -107,27 +133,55 @@ def raw_score(estimator: Any, scaled: Array) -> Array:
         return np.asarray(estimator.predict_proba(scaled)[:, classes.index(1)], dtype=np.float64)
 
 
-def calibrate(score: Array, label: Array, uniqueness: Array, base_rate: float) -> Calibration:
-    """Fit the sigmoid on out-of-fold scores, shape (n,).
+def calibrate(score: Array, label: Array, uniqueness: Array, base_rate: float) -> Calibration | IsotonicCalibration:
+    """Fit the calibration on out-of-fold scores, shape (n,).
 
     Rows weigh their uniqueness, so that two priors speak against the number of independent examples, not of minutes:
-    a penalty on the slope (sd 1), and PRIOR_EXAMPLES examples of the mean score that pay as often as `base_rate`, which
-    keeps a few days of luck from passing for a level. A slope that is not positive becomes flat.
+    slopes are shrunk (normal, sd SLOPE_SD), and PRIOR_EXAMPLES examples of the mean score pay as often as `base_rate`,
+    which keeps a few days of luck from passing for a level. With more than ISOTONIC_FROM independent examples steps may
+    take the sigmoid's place, shrunk towards it by STEP_PRIOR examples each.
     """
     base_rate = float(np.clip(base_rate, 0.001, 0.999))
-    flat = Calibration(0.0, float(np.log(base_rate / (1 - base_rate))))
     if len(score) == 0 or np.ptp(score) == 0:
-        return flat
-    logit = _logit(score)
-    middle = np.average(logit, weights=uniqueness)
-    prior = PRIOR_EXAMPLES * np.array([base_rate, 1 - base_rate])
-    regression = LogisticRegression(C=1.0).fit(
-        np.concatenate([logit, [middle, middle]])[:, None],
-        np.concatenate([label, [1.0, 0.0]]),
-        sample_weight=np.concatenate([uniqueness, prior]),
-    )
-    slope = float(regression.coef_[0, 0])
-    return Calibration(slope, float(regression.intercept_[0])) if slope > 0 else flat
+        return Calibration(_logit(base_rate), 0.0, 0.0)
+    # Rows of nearly the same score are one: the fit is the same to four digits, and a hundred times as fast.
+    bins = np.array_split(np.argsort(score, kind="stable"), min(SCORE_BINS, len(score)))
+    weight = np.array([uniqueness[rows].sum() for rows in bins])
+    mean_score = np.array([np.average(score[rows], weights=uniqueness[rows]) for rows in bins])
+    paid = np.array([uniqueness[rows] @ label[rows] for rows in bins])
+    sigmoid = _sigmoid(mean_score, weight, paid, base_rate)
+    return sigmoid if weight.sum() <= ISOTONIC_FROM else _isotonic(mean_score, weight, paid, sigmoid)
+
+
+def _sigmoid(score: Array, weight: Array, paid: Array, base_rate: float) -> Calibration:
+    """The penalised maximum of the likelihood; slopes are not negative."""
+    terms = _terms(score)
+    middle = np.average(terms, axis=0, weights=weight)
+    centred = terms - middle
+
+    def loss(parameters: Array) -> tuple[float, Array]:
+        level, slopes = parameters[0], parameters[1:]
+        z = level + centred @ slopes
+        value = weight @ np.logaddexp(0, z) - paid @ z
+        value += PRIOR_EXAMPLES * (np.logaddexp(0, level) - base_rate * level) + slopes @ slopes / (2 * SLOPE_SD**2)
+        miss = expit(z) * weight - paid
+        at_level = miss.sum() + PRIOR_EXAMPLES * (expit(level) - base_rate)
+        return float(value), np.array([at_level, *(miss @ centred + slopes / SLOPE_SD**2)])
+
+    start = np.array([_logit(base_rate), 0.0, 0.0])
+    level, low, high = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None), (0, None), (0, None)]).x
+    return Calibration(float(level - middle @ [low, high]), float(low), float(high))
+
+
+def _isotonic(score: Array, weight: Array, paid: Array, sigmoid: Calibration) -> IsotonicCalibration:
+    """Pool adjacent violators over what was paid, with STEP_PRIOR examples of the sigmoid's opinion spread evenly.
+
+    Alone it turns a few lucky minutes at the top into certainty: probability 1.0 at 22% precision was seen.
+    """
+    prior = STEP_PRIOR * SCORE_STEPS * weight / weight.sum()
+    share = (paid + prior * sigmoid(score)) / (weight + prior)
+    steps = isotonic_regression(share, weights=weight + prior).x
+    return IsotonicCalibration(score, np.asarray(steps))
 
 
 def versions() -> dict[str, str]:
@@ -141,6 +195,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _logit(score: Array) -> Array:
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def _terms(score: Array) -> Array:
+    """ln s and -ln(1 - s), shape (n, 2)."""
     clipped = np.clip(score, 0.005, 0.995)
-    return np.log(clipped / (1 - clipped))
+    return np.column_stack([np.log(clipped), -np.log(1 - clipped)])

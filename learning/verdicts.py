@@ -13,16 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from learning.evaluation import tradable
-from market.bars import epoch_minutes
-from market.hours import market_time
+from learning.money import by_day, tradable, traded
 
 Array = NDArray[np.float64]
 
 CONFIDENCE_LEVEL = 0.95  # one-sided
 MIN_TRADES, MIN_TRADE_DAYS = 20, 5
 MIN_COMPARED_DAYS = 5
-HALF_HOUR = 30
 
 
 @dataclass(frozen=True)
@@ -42,50 +39,52 @@ def above_zero(daily: Array) -> bool:
     return statistic > float(student.ppf(CONFIDENCE_LEVEL, n - 1))
 
 
-def traded(judged: pd.DataFrame, threshold: float, max_open_positions: int) -> pd.DataFrame:
-    """The out-of-fold signals an account could have taken, with `excess`: net return above that of all entries of the
-    same day and half hour."""
-    half_hour = market_time(epoch_minutes(judged["timestamp"])).into // HALF_HOUR
-    matched = judged.groupby([judged["session"], half_hour])["net_return"].transform("mean")
-    signals = judged.assign(excess=judged["net_return"] - matched)
-    return tradable(signals[signals["confidence"] >= threshold], max_open_positions)
-
-
 def proven(judged: pd.DataFrame, threshold: float, max_open_positions: int) -> Verdict:
-    """Skill: daily net P&L, and its excess over matched entries, each above 0; days without a signal count 0."""
+    """Skill: daily net P&L, and its excess over matched entries, each above 0; days without a signal count 0.
+
+    What is gone when the same trades are entered one bar later is no skill either: nobody is that fast.
+    """
     trades = traded(judged, threshold, max_open_positions)
     days = judged["session"].unique()
     if len(trades) < MIN_TRADES:
         return Verdict(False, f"too few signals: {len(trades)} trades on {len(days)} later days, {MIN_TRADES} needed")
     if trades["session"].nunique() < MIN_TRADE_DAYS:
         return Verdict(False, f"signals on {trades['session'].nunique()} days only, {MIN_TRADE_DAYS} needed")
-    net, excess = (_daily(trades, name, days) for name in ("net_return", "excess"))
+    net, excess = (by_day(trades, name, days) for name in ("net_return", "excess"))
     words = f"{len(trades)} trades on {len(days)} later days, {trades['net_return'].mean():+.2%} each after cost"
     if not above_zero(net):
         return Verdict(False, f"daily profit is not above 0 with 95% confidence: {words}")
     if not above_zero(excess):
         return Verdict(False, f"no better than other entries of the same half hours with 95% confidence: {words}")
+    later = trades["later_net_return"].mean()
+    if not later > 0:
+        return Verdict(False, f"entered one bar later the same trades earn {later:+.2%} each: {words}")
     return Verdict(True, words)
 
 
-def better_or_equal(candidate: pd.DataFrame, incumbent: pd.DataFrame, threshold: float, max_open: int) -> Verdict:
-    """Publish unless shown worse, paired by day on the rows both predicted before knowing the outcome.
+def better_or_equal(
+    candidate: pd.DataFrame, live: pd.DataFrame, out_of_fold: pd.DataFrame, threshold: float, max_open: int
+) -> Verdict:
+    """Publish unless shown worse, paired by day on the rows that both predicted before knowing the outcome.
 
     `candidate` are its procedure's out-of-fold rows (symbol, timestamp, settled_at, session, label, net_return,
-    confidence); `incumbent` (symbol, timestamp, confidence) is what it predicted live, after its own training. Its
-    out-of-fold rows would not do: on days of the past the older model always had the longer history behind it.
+    history, confidence). The model in use speaks by what it predicted `live` after its own training (symbol, timestamp,
+    confidence), and on other days by its procedure's `out_of_fold` rows (these and history); it is never asked again
+    about days that it has seen. Of those days only such count on which it had learnt from no more sessions than the
+    candidate: its window began earlier, and a longer history alone would win.
     Net P&L is compared; log loss where neither trades.
     """
     keys = ["symbol", "timestamp"]
-    shared = candidate.merge(incumbent[[*keys, "confidence"]], on=keys, suffixes=("", "_incumbent"))
+    both = candidate.merge(_spoken(candidate, live, out_of_fold), on=keys, suffixes=("", "_incumbent"))
+    shared = both[both["history_incumbent"] <= both["history"]]
     days = shared["session"].unique()
     if len(days) < MIN_COMPARED_DAYS:
-        seen = f"the model in use has predicted {len(days)} of these days live"
+        seen = f"the model in use has predicted {len(days)} of these days on equal terms"
         return Verdict(True, f"{seen}, {MIN_COMPARED_DAYS} are needed to reject")
     rival = shared.assign(confidence=shared["confidence_incumbent"])
     ours, theirs = (tradable(rows[rows["confidence"] >= threshold], max_open) for rows in (shared, rival))
     if len(ours) or len(theirs):
-        worse = _daily(theirs, "net_return", days) - _daily(ours, "net_return", days)
+        worse = by_day(theirs, "net_return", days) - by_day(ours, "net_return", days)
         measure = f"daily net return {0.0 - worse.mean():+.3%} against the model in use"
     else:
         loss = _log_loss(shared["confidence"], shared["label"]) - _log_loss(rival["confidence"], shared["label"])
@@ -96,8 +95,14 @@ def better_or_equal(candidate: pd.DataFrame, incumbent: pd.DataFrame, threshold:
     return Verdict(True, f"not shown worse on {len(days)} days in common: {measure}")
 
 
-def _daily(trades: pd.DataFrame, column: str, days: Array) -> Array:
-    return trades.groupby("session")[column].sum().reindex(days, fill_value=0.0).to_numpy()
+def _spoken(candidate: pd.DataFrame, live: pd.DataFrame, out_of_fold: pd.DataFrame) -> pd.DataFrame:
+    """What the model in use has said, on each day by one voice only: live where it did, else out of fold."""
+    columns = ["symbol", "timestamp", "confidence", "history"]
+    session_of = candidate.set_index(["symbol", "timestamp"])["session"]
+    lived = live.assign(history=0)[columns]  # what it said live counts whatever it had learnt from
+    days = set(session_of.reindex(pd.MultiIndex.from_frame(lived[["symbol", "timestamp"]])).dropna())
+    other = out_of_fold[~out_of_fold["session"].isin(days)][columns]
+    return pd.concat([lived, other], ignore_index=True)
 
 
 def _log_loss(confidence: pd.Series, label: pd.Series) -> pd.Series:

@@ -5,22 +5,32 @@
 The day is the last session's that opened: at 20:00 and at 04:00 the list is still that of the session before. A symbol
 that was on it once stays watched until the day ends, as one that comes and goes at the hundredth place would have to be
 fetched each time; so the list may grow beyond its limit.
+
+The days kept say whom one could have chosen then. To learn what today's list did last month is to choose by hindsight:
+it favours what has moved already.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from alpaca_wire import AlpacaError, AlpacaWire, Unreachable
 from durable import replace_file, to_json
-from market.hours import last_opened, new_york
+from market.bars import epoch_minutes
+from market.hours import Minutes, Session, epoch_minute, last_opened, new_york, sessions_between
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +38,8 @@ MOST_ACTIVE = 100  # Alpaca's list ends there
 # Volume counts from the open; before this much of the session is over, nobody has much of it.
 VOLUME_COUNTS_AFTER = timedelta(minutes=30)
 NAMED_EACH = 4  # symbols named for each reason on the screen; the file names all
+
+SYMBOLS, ACTIVE_LIST, SOURCE = "SYMBOLS", "active list", "the source's own"  # who chose a selection
 
 _FUND_EXCHANGES = {"ARCA", "NYSEARCA", "BATS"}  # where funds are listed, and hardly anything else
 # As whole words: Northern Trust, WisdomTree, Inc. and Invesco Ltd. are companies.
@@ -185,6 +197,82 @@ class ActiveList:
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             self._say(f"{path} cannot be read ({type(error).__name__}) and is begun anew")
             return empty
+
+
+def read_lists(folder: Path, first: date, last: date) -> dict[date, dict[str, datetime]]:
+    """The lists kept of the sessions first <= day <= last: who stood on each, and since when (aware).
+
+    Who joined at the close or later was chosen by what the day did: such symbols are left out, and a day that has no
+    others is left out whole. A file that cannot be read is passed over with a warning.
+    """
+    lists: dict[date, dict[str, datetime]] = {}
+    for session in sessions_between(first, last):
+        path = folder / f"{session.day}.json"
+        if not path.exists():
+            continue
+        try:
+            joined = {
+                str(s): datetime.fromisoformat(when) for s, when in json.loads(path.read_text())["symbols"].items()
+            }
+            in_time = {symbol: when for symbol, when in joined.items() if when < session.close}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            log.warning("%s cannot be read (%s): a day without a list", path, type(error).__name__)
+            continue
+        if in_time:
+            lists[session.day] = in_time
+    return lists
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Whose bars to learn from.
+
+    `chosen` says who chose: SYMBOLS, ACTIVE_LIST or SOURCE; `watched` are the symbols of now; `lists` has, of the
+    sessions whose list was kept, who stood on it and since when.
+    """
+
+    chosen: str
+    watched: Sequence[str]
+    lists: Mapping[Session, Mapping[str, datetime]]
+
+    @property
+    def symbols(self) -> list[str]:
+        """Everybody whose bars are needed, sorted."""
+        return sorted({*self.watched, *(symbol for joined in self.lists.values() for symbol in joined)})
+
+    def admits(self, bars: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which bars, shape (n,), may be learnt from.
+
+        In a session with a list those that became known while their symbol stood on it, else those of `watched`.
+        """
+        minutes, symbols = epoch_minutes(bars["timestamp"]), bars["symbol"]
+        admitted: NDArray[np.bool_] = symbols.isin(list(self.watched)).to_numpy(copy=True)
+        for session, joined in self.lists.items():
+            rows = _within(session, minutes)
+            since = {symbol: math.ceil(when.timestamp() / 60) for symbol, when in joined.items()}
+            # NaN for who was not listed, and nothing is at or after that
+            admitted[rows] = minutes[rows] + 1 >= symbols[rows].map(since).to_numpy("float64")
+        return admitted
+
+    def describe(self, timestamps: pd.Series, sessions: int) -> dict[str, Any]:
+        """Who chose, and how much of it by hindsight: the share of `timestamps` in a session without a list.
+
+        None where no list chose, or there is nothing to have a share of. Args: `timestamps`, shape (n,), of what was
+        admitted out of a window of so many `sessions`.
+        """
+        minutes = epoch_minutes(timestamps)
+        unlisted = len(minutes) - sum(int(_within(session, minutes).sum()) for session in self.lists)
+        measurable = self.chosen == ACTIVE_LIST and len(minutes) > 0
+        return {
+            "chosen": self.chosen,
+            "sessions": sessions,
+            "sessions_listed": len(self.lists),
+            "by_hindsight": unlisted / len(minutes) if measurable else None,
+        }
+
+
+def _within(session: Session, minutes: Minutes) -> NDArray[np.bool_]:
+    return (minutes >= epoch_minute(session.open)) & (minutes < epoch_minute(session.close))
 
 
 def unfit(asset: Mapping[str, Any]) -> str | None:

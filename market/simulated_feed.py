@@ -95,20 +95,24 @@ def simulate_bars(
     *,
     seed: int,
     pattern_strength: float = 1.0,
+    climb: float = 1.0,
 ) -> pd.DataFrame:
     """Simulate every minute of `sessions` (oldest first) as a checked bars table.
 
     The n-th session depends on the seed and the sessions before it, never on what follows, nor on which `symbols` are
     asked for. Prices are rounded to the cent and volumes to the share, so the same arguments give the same bits on any
     machine. `pattern_strength` scales the episodes and the decline that pays for them: 1 as described above, 0 the
-    same noise without either.
-    Raises ValueError for no sessions, an unknown symbol or a negative strength.
+    same noise without either. `climb` scales the climb alone, and the decline by what the climb costs: the signature
+    stays as clear as it is and foretells less.
+    Raises ValueError for no sessions, an unknown symbol, a negative strength or a negative climb.
     """
     unknown = [name for name in symbols if name not in _SHARES]
     if unknown:
         raise ValueError(f"no simulated symbol {', '.join(unknown)}; there are {SYMBOLS[0]} to {SYMBOLS[-1]}")
     if not pattern_strength >= 0:
         raise ValueError(f"pattern_strength is {pattern_strength}; give 0 (pure noise) or more (1: as planted)")
+    if not climb >= 0:
+        raise ValueError(f"climb is {climb}; give 0 (the signature leads nowhere) or more (1: as planted)")
     if not sessions:
         raise ValueError("no sessions to simulate; give at least one")
     lengths = [session.minutes for session in sessions]
@@ -116,7 +120,7 @@ def simulate_bars(
     draws = _Draws(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
     day = np.repeat(np.arange(len(lengths)), lengths)
 
-    drift, calm, heavy = _episodes(draws.starts, pattern_strength)
+    drift, calm, heavy = _episodes(draws.starts, pattern_strength, climb)
     level = _remember(draws.level)
     quarter = _running_sum(draws.quarter, QUARTER_MINUTES) / np.sqrt(QUARTER_MINUTES)
     day_sd = _SD_BP * 1e-4 * np.exp(DAY_SD * level - DAY_SD**2)  # mean square 1, as the next
@@ -172,15 +176,15 @@ def _draw(seed: int, number: int, minutes: int) -> _Draws:
     )
 
 
-def _episodes(starts: Array, strength: float) -> tuple[Array, Array, Array]:
+def _episodes(starts: Array, strength: float, climb: float) -> tuple[Array, Array, Array]:
     """Per minute: drift (log return), and the factors on surprises and on volume. Episodes overlap and add up."""
     falling = _running_sum(starts, FALL_MINUTES)
     signature = _running_sum(starts, SIGNATURE_MINUTES)
     climbing = _running_sum(starts, SIGNATURE_MINUTES + CLIMB_MINUTES) - signature
-    unit = strength * _SD_BP * 1e-4
-    net = unit * (FALL_STEP * FALL_MINUTES + CLIMB_STEP * CLIMB_MINUTES)
+    unit, climb_step = strength * _SD_BP * 1e-4, climb * CLIMB_STEP
+    net = unit * (FALL_STEP * FALL_MINUTES + climb_step * CLIMB_MINUTES)
     # expm1: for a Poisson number of episodes this, and not the mean log, leaves the expected price where it was
-    drift = unit * (FALL_STEP * falling + CLIMB_STEP * climbing) - EPISODES_PER_MINUTE * np.expm1(net)
+    drift = unit * (FALL_STEP * falling + climb_step * climbing) - EPISODES_PER_MINUTE * np.expm1(net)
     calm = np.where(signature > 0, SIGNATURE_SD_BP / _SD_BP, np.where(climbing > 0, CLIMB_CALM, 1.0))
     heavy = np.where(signature > 0, SIGNATURE_VOLUME, 1.0)
     return drift, calm**strength, heavy**strength

@@ -1,18 +1,21 @@
-"""The most-active list: sifted, kept by day, said once, and still there when Alpaca is not."""
+"""The most-active list: sifted, kept by day, said once, there when Alpaca is not, and read again to learn from."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from standin import StandIn
 
 from alpaca_wire import AlpacaWire, Unreachable
-from market.active_list import ActiveList, unfit
-from market.hours import at_new_york, sessions_between
+from market.active_list import ACTIVE_LIST, SOURCE, SYMBOLS, ActiveList, Selection, read_lists, unfit
+from market.hours import at_new_york, new_york, sessions_between
 
 MONDAY, TUESDAY = sessions_between(date(2026, 3, 2), date(2026, 3, 3))
 MINUTE = timedelta(minutes=1)
@@ -289,3 +292,163 @@ def test_without_any_list_a_reply_that_cannot_be_read_is_an_error(
     with pytest.raises(Unreachable, match="most-actives: a reply that cannot be read"):
         watched.look(NOON)
     assert watched.look(NOON + MINUTE) == STOCKS
+
+
+# --- the days kept, read again --------------------------------------------------------------------------------------
+
+
+def keep(folder: Path, day: date, joined: dict[str, datetime]) -> None:
+    """A day's list as it is kept."""
+    symbols = {symbol: new_york(when).isoformat() for symbol, when in joined.items()}
+    folder.mkdir(exist_ok=True)
+    (folder / f"{day}.json").write_text(json.dumps({"date": str(day), "symbols": symbols, "left_out": {}}))
+
+
+def test_what_was_kept_is_read_again(watched: Watched, standin: StandIn, tmp_path: Path) -> None:
+    standin.most_actives(only=["NVDA", "AVGO", "SPY"])
+    watched.look(NOON)
+    standin.most_actives(only=["COIN"])
+    watched.look(NOON + MINUTE)
+    standin.most_actives(only=["NKE"])
+    watched.look(at_new_york(MONDAY.day, "20:00"))
+    watched.look(TUESDAY.open + timedelta(seconds=3))
+    assert read_lists(tmp_path / "symbols", MONDAY.day, TUESDAY.day) == {
+        MONDAY.day: {"AVGO": NOON, "NVDA": NOON, "COIN": NOON + MINUTE},
+        TUESDAY.day: {"NKE": TUESDAY.open + timedelta(seconds=3)},
+    }
+
+
+def test_only_the_days_asked_for_are_read_and_no_folder_is_no_list(tmp_path: Path) -> None:
+    days = [session.day for session in sessions_between(date(2026, 3, 2), date(2026, 3, 6))]
+    assert read_lists(tmp_path / "none", days[0], days[-1]) == {}
+    for day in days:
+        keep(tmp_path, day, {"NVDA": at_new_york(day, "09:30")})
+    assert list(read_lists(tmp_path, days[1], days[3])) == days[1:4]
+
+
+@pytest.mark.parametrize(
+    ("day", "close"), [(date(2026, 3, 2), "16:00"), (date(2025, 11, 28), "13:00")], ids=["full day", "early close"]
+)
+def test_who_joined_at_the_close_or_later_was_chosen_by_the_day_and_a_list_of_none_else_is_none(
+    tmp_path: Path, day: date, close: str
+) -> None:
+    at_close = at_new_york(day, close)
+    late = {"NVDA": at_close, "COIN": at_close + 4 * timedelta(hours=1), "NKE": at_close + timedelta(hours=16)}
+    keep(tmp_path, day, late)
+    assert read_lists(tmp_path, day, day) == {}
+    keep(tmp_path, day, {**late, "AVGO": at_close - MINUTE})
+    assert read_lists(tmp_path, day, day) == {day: {"AVGO": at_close - MINUTE}}
+    keep(tmp_path, day, {})
+    assert read_lists(tmp_path, day, day) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"left_out": {}}',
+        '{"symbols": ["NVDA"]}',
+        '{"symbols": {"NVDA": 7}}',
+        '{"symbols": {"NVDA": "noon"}}',
+        '{"symbols": {"NVDA": "2026-03-02T12:00:00"}}',
+        "\xff",
+    ],
+)
+def test_a_kept_day_that_cannot_be_read_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    (tmp_path / f"{MONDAY.day}.json").write_bytes(content.encode("latin-1"))
+    keep(tmp_path, TUESDAY.day, {"NVDA": TUESDAY.open})
+    with caplog.at_level(logging.WARNING):
+        assert read_lists(tmp_path, MONDAY.day, TUESDAY.day) == {TUESDAY.day: {"NVDA": TUESDAY.open}}
+    assert len(caplog.messages) == 1
+    assert "2026-03-02.json cannot be read" in caplog.messages[0]
+
+
+# --- whose bars to learn from ---------------------------------------------------------------------------------------
+
+HALF_PAST_NOON = NOON + timedelta(minutes=30, seconds=20)
+MONDAY_S = Selection(ACTIVE_LIST, ["NVDA", "COIN"], {MONDAY: {"NVDA": MONDAY.open, "AVGO": NOON, "GS": HALF_PAST_NOON}})
+
+
+def minutes_of(*symbols: str) -> pd.DataFrame:
+    """Symbol and timestamp of every minute of Monday and Tuesday."""
+    stamps = [session.open + i * MINUTE for session in (MONDAY, TUESDAY) for i in range(session.minutes)]
+    return pd.DataFrame([(symbol, stamp) for symbol in symbols for stamp in stamps], columns=["symbol", "timestamp"])
+
+
+def test_a_listed_day_admits_its_symbols_from_the_minute_they_joined_and_another_those_watched_now() -> None:
+    bars = minutes_of("AVGO", "COIN", "GS", "NVDA", "ORCL")
+    admitted = bars[MONDAY_S.admits(bars)]
+    spans = {
+        (symbol, day): (stamps.min(), stamps.max(), len(stamps))
+        for (symbol, day), stamps in admitted.groupby(["symbol", admitted["timestamp"].dt.date])["timestamp"]
+    }
+    last, whole = MONDAY.close - MINUTE, (TUESDAY.open, TUESDAY.close - MINUTE, 390)
+    assert spans == {
+        # the bar that starts a minute before a symbol joins is known when it joins
+        ("NVDA", MONDAY.day): (MONDAY.open, last, 390),
+        ("AVGO", MONDAY.day): (NOON - MINUTE, last, 241),
+        ("GS", MONDAY.day): (NOON + 30 * MINUTE, last, 210),
+        ("COIN", TUESDAY.day): whole,
+        ("NVDA", TUESDAY.day): whole,
+    }
+
+
+def test_bars_are_needed_of_everybody_watched_now_or_listed_once() -> None:
+    assert MONDAY_S.symbols == ["AVGO", "COIN", "GS", "NVDA"]
+
+
+def test_the_share_chosen_by_hindsight_is_that_of_the_sessions_without_a_list() -> None:
+    bars = minutes_of("AVGO", "COIN", "GS", "NVDA", "ORCL")
+    told = MONDAY_S.describe(bars["timestamp"][MONDAY_S.admits(bars)], 2)
+    assert told == {
+        "chosen": "active list",
+        "sessions": 2,
+        "sessions_listed": 1,
+        "by_hindsight": pytest.approx((390 + 390) / (390 + 241 + 210 + 390 + 390)),
+    }
+    nothing = Selection(ACTIVE_LIST, ["NVDA"], {})
+    assert nothing.describe(bars["timestamp"], 2)["by_hindsight"] == 1.0
+    every = Selection(ACTIVE_LIST, ["NVDA"], {s: {"NVDA": s.open} for s in (MONDAY, TUESDAY)})
+    assert every.describe(bars["timestamp"], 2)["by_hindsight"] == 0.0
+    assert every.describe(bars["timestamp"][:0], 2)["by_hindsight"] is None
+
+
+@pytest.mark.parametrize("chosen", [SYMBOLS, SOURCE])
+def test_of_what_the_user_or_the_source_chose_nobody_knows_how_much_is_hindsight(chosen: str) -> None:
+    bars = minutes_of("NVDA", "ORCL")
+    selection = Selection(chosen, ["NVDA", "ORCL"], {})
+    assert selection.admits(bars).all()
+    assert selection.describe(bars["timestamp"], 2) == {
+        "chosen": chosen,
+        "sessions": 2,
+        "sessions_listed": 0,
+        "by_hindsight": None,
+    }
+
+
+def test_a_hundred_random_selections_admit_what_a_search_row_by_row_admits() -> None:
+    random = np.random.default_rng(5)
+    bars = minutes_of("AVGO", "COIN", "GS")
+    for _ in range(100):
+        some = bars[random.random(len(bars)) < 0.02]
+        lists = {
+            session: {
+                s: session.open + float(random.uniform(0, 390)) * MINUTE
+                for s in ("AVGO", "COIN", "GS")
+                if random.random() < 0.6
+            }
+            for session in (MONDAY, TUESDAY)
+            if random.random() < 0.6
+        }
+        watched = [s for s in ("AVGO", "COIN", "GS") if random.random() < 0.5]
+        expected = []
+        for symbol, stamp in zip(some["symbol"], some["timestamp"], strict=True):
+            session = MONDAY if stamp < MONDAY.close else TUESDAY
+            if session in lists:
+                expected.append(symbol in lists[session] and stamp + MINUTE >= lists[session][symbol])
+            else:
+                expected.append(symbol in watched)
+        assert Selection(ACTIVE_LIST, watched, lists).admits(some).tolist() == expected

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from trading import publish_eager_model, settings_in
 
 import build_dataset
 import ml_predictor
-from build_dataset import prepare, read_dataset, recorded_end, write_dataset
+from build_dataset import prepare, read_dataset, recorded_end, select, write_dataset
+from config import load_settings
 from learning.features import FEATURES, WARMUP_BARS, compute_features
-from learning.labels import label_trades
+from learning.labels import label_trades, uniqueness
 from market.bar_store import BarStore
-from market.bars import NoBars
+from market.bars import Bar, NoBars
 from market.clock import utc_now
-from market.hours import at_new_york, last_closed, sessions_between
+from market.hours import at_new_york, last_closed, new_york, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
+from sources import open_alpaca, open_wire
 
 SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 9))  # 6 of them
 SYMBOLS = ["SIM06", "SIM10", "SIM12"]
@@ -75,7 +77,7 @@ def test_an_example_is_a_known_trade_with_all_its_features(
     rules = settings_in(tmp_path).trade_rules()
     dataset = build_dataset.build_dataset(bars, rules, {"market": source})
     examples = dataset.examples
-    expected = ["symbol", "timestamp", *FEATURES, "label", "net_return", "settled_at", "exit_reason"]
+    expected = ["symbol", "timestamp", *FEATURES, "close", "label", "net_return", "settled_at", "exit_reason"]
     assert examples.columns.tolist() == expected
     assert len(examples) > 500
     assert examples.notna().all(axis=None)
@@ -93,6 +95,7 @@ def test_examples_are_the_rows_that_have_both_features_and_label(bars: pd.DataFr
     np.testing.assert_array_equal(dataset.examples["timestamp"], bars["timestamp"][both])
     np.testing.assert_array_equal(dataset.examples["net_return"], labels["net_return"][both])
     np.testing.assert_array_equal(dataset.examples[FEATURES], features.loc[both, FEATURES])
+    np.testing.assert_array_equal(dataset.examples["close"], bars["close"][both])
 
 
 def test_what_is_left_out_is_counted_and_adds_up(bars: pd.DataFrame, tmp_path: Path) -> None:
@@ -151,7 +154,8 @@ def test_a_data_set_comes_back_from_its_files(bars: pd.DataFrame, tmp_path: Path
     assert again.about.items() >= dataset.about.items()
     text = (settings.DATA_DIR / "dataset.json").read_text()
     about = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in dataset.json"))
-    assert about["features"] == FEATURES
+    assert about["features"] == FEATURES  # the close is none
+    assert "close" not in FEATURES
     assert about["as_of"] == EVENING.isoformat()
 
 
@@ -171,6 +175,166 @@ def test_now_is_the_evening_of_the_last_recorded_day_and_before_the_traded_sessi
     simulated = RecordedFeed(bars, "simulated")
     assert recorded_end(simulated, "simulated", []) == at_new_york(SESSIONS[0].day, "20:00")
     assert recorded_end(simulated, "simulated", [SESSIONS[2].day]) == at_new_york(SESSIONS[2].day, "20:00")
+
+
+# --- whose bars: the lists of the days -------------------------------------------------------------------------------
+
+
+@dataclass
+class Watching:
+    """A feed of Alpaca's market that watches some of the symbols whose bars it has."""
+
+    watched: list[str]
+    recorded: RecordedFeed
+    market: str = "alpaca"
+    feed: str = "iex"
+
+    def symbols(self, now: datetime) -> list[str]:
+        return self.watched
+
+    def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+        return self.recorded.bars(symbols, start, end)
+
+    def new_bars(self, symbols: Sequence[str], after_minute: int, now: datetime) -> list[Bar]:
+        raise AssertionError("a data set needs none")
+
+    def check_splits(self, now: datetime) -> list[str]:
+        return []
+
+
+def keep_list(data: Path, day: date, joined: dict[str, datetime]) -> None:
+    """A day's active list, as market/active_list.py keeps it."""
+    symbols = {symbol: new_york(when).isoformat() for symbol, when in joined.items()}
+    (data / "symbols").mkdir(parents=True, exist_ok=True)
+    (data / "symbols" / f"{day}.json").write_text(
+        json.dumps({"date": str(day), "symbols": symbols, "left_out": {"SPY": "fund"}})
+    )
+
+
+def days_of(examples: pd.DataFrame, symbol: str) -> list[date]:
+    return sorted(examples["timestamp"][examples["symbol"] == symbol].dt.date.unique())
+
+
+@pytest.fixture(scope="module")
+def unsifted(bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The examples of all symbols and sessions."""
+    return prepare(RecordedFeed(bars), EVENING, settings_in(tmp_path_factory.mktemp("unsifted"))).examples
+
+
+@pytest.fixture
+def today(bars: pd.DataFrame, tmp_path: Path) -> Watching:
+    """Today SIM06 is watched and SIM10 is not; lists of two days are to hand that have SIM10.
+
+    Of the third session: both from the open. Of the fifth: SIM10 from 11:00, SIM06 not.
+    """
+    keep_list(tmp_path / "data", SESSIONS[2].day, {"SIM06": SESSIONS[2].open, "SIM10": SESSIONS[2].open})
+    keep_list(tmp_path / "data", SESSIONS[4].day, {"SIM10": at_new_york(SESSIONS[4].day, "11:00")})
+    return Watching(["SIM06"], RecordedFeed(bars))
+
+
+def sifted(unsifted: pd.DataFrame) -> pd.DataFrame:
+    """By hand, what the lists of `today` leave."""
+    symbol, stamp = unsifted["symbol"], unsifted["timestamp"]
+    third = (stamp >= SESSIONS[2].open) & (stamp < SESSIONS[2].close)
+    fifth = (stamp >= SESSIONS[4].open) & (stamp < SESSIONS[4].close)
+    joined = stamp + pd.Timedelta(minutes=1) >= pd.Timestamp(SESSIONS[4].open + timedelta(minutes=90))
+    kept = third | (fifth & (symbol == "SIM10") & joined) | (~third & ~fifth & (symbol == "SIM06"))
+    return unsifted[kept].reset_index(drop=True)
+
+
+def test_a_symbol_is_learnt_from_on_the_days_it_was_listed_and_from_the_minute_on_in_which_it_joined(
+    today: Watching, unsifted: pd.DataFrame, tmp_path: Path
+) -> None:
+    examples = prepare(today, EVENING, settings_in(tmp_path)).examples
+    assert days_of(examples, "SIM10") == [SESSIONS[2].day, SESSIONS[4].day]
+    first = examples["timestamp"][(examples["symbol"] == "SIM10") & (examples["timestamp"] >= SESSIONS[4].open)].min()
+    assert SESSIONS[4].open + timedelta(minutes=89) <= first <= SESSIONS[4].open + timedelta(minutes=95)
+    pd.testing.assert_frame_equal(examples, sifted(unsifted))
+
+
+def test_a_session_without_a_list_keeps_the_symbols_of_today_s(
+    today: Watching, unsifted: pd.DataFrame, tmp_path: Path
+) -> None:
+    examples = prepare(today, EVENING, settings_in(tmp_path)).examples
+    assert days_of(examples, "SIM06") == [day for day in days_of(unsifted, "SIM06") if day != SESSIONS[4].day]
+
+
+def test_what_the_lists_leave_out_is_counted_and_the_share_of_hindsight_told(
+    today: Watching, unsifted: pd.DataFrame, bars: pd.DataFrame, tmp_path: Path
+) -> None:
+    dataset = prepare(today, EVENING, settings_in(tmp_path))
+    about = dataset.about
+    assert about["left_out"]["not on the list of that day"] == len(unsifted) - len(dataset.examples) > 500
+    asked_for = int((bars["symbol"] != "SIM12").sum())
+    assert about["rows"] + sum(about["left_out"].values()) == asked_for
+    day = dataset.examples["timestamp"].dt.date
+    by_hindsight = float((~day.isin([SESSIONS[2].day, SESSIONS[4].day])).mean())
+    assert 0.2 < by_hindsight < 0.8
+    assert about["selection"] == {
+        "chosen": "active list",
+        "sessions": 20,  # of the window; the bars begin later
+        "sessions_listed": 2,
+        "by_hindsight": pytest.approx(by_hindsight),
+    }
+
+
+def test_with_no_list_all_is_hindsight_and_with_all_nothing(bars: pd.DataFrame, tmp_path: Path) -> None:
+    settings, feed = settings_in(tmp_path), Watching(["SIM06"], RecordedFeed(bars))
+    without = prepare(feed, EVENING, settings)
+    assert (without.about["selection"]["by_hindsight"], without.about["selection"]["sessions_listed"]) == (1.0, 0)
+    assert without.about["symbols"] == ["SIM06"]
+    for session in SESSIONS:
+        keep_list(tmp_path / "data", session.day, {"SIM06": session.open})
+    listed = prepare(feed, EVENING, settings)
+    assert (listed.about["selection"]["by_hindsight"], listed.about["selection"]["sessions_listed"]) == (0.0, 6)
+    pd.testing.assert_frame_equal(listed.examples, without.examples)
+
+
+def test_a_list_begun_after_the_close_counts_as_none(bars: pd.DataFrame, tmp_path: Path) -> None:
+    settings, feed = settings_in(tmp_path), Watching(["SIM06"], RecordedFeed(bars))
+    without = prepare(feed, EVENING, settings)
+    keep_list(tmp_path / "data", SESSIONS[3].day, {"SIM10": at_new_york(SESSIONS[3].day, "20:00")})
+    keep_list(tmp_path / "data", SESSIONS[4].day, {"SIM10": at_new_york(SESSIONS[5].day, "04:00")})
+    late = prepare(feed, EVENING, settings)
+    assert late.about == without.about
+    pd.testing.assert_frame_equal(late.examples, without.examples)
+
+
+def test_a_list_from_before_the_window_is_not_looked_at(bars: pd.DataFrame, tmp_path: Path) -> None:
+    keep_list(tmp_path / "data", SESSIONS[0].day, {"SIM10": SESSIONS[0].open})
+    feed, settings = Watching(["SIM06"], RecordedFeed(bars)), settings_in(tmp_path, DAYS_BACK=5)
+    assert select(feed, EVENING, settings).symbols == ["SIM06"]
+
+
+def test_what_is_left_stays_sorted_and_its_labels_share_time_only_with_each_other(
+    today: Watching, tmp_path: Path
+) -> None:
+    examples = prepare(today, EVENING, settings_in(tmp_path, MAX_HOLDING_MINUTES=60)).examples
+    pd.testing.assert_frame_equal(examples, examples.sort_values(["symbol", "timestamp"], ignore_index=True))
+    share = uniqueness(examples)
+    assert ((share > 0) & (share <= 1)).all()
+    one = examples[examples["symbol"] == "SIM10"].reset_index(drop=True)
+    thursday = one[one["timestamp"] < SESSIONS[3].open].reset_index(drop=True)
+    assert thursday["settled_at"].max() < one["timestamp"][len(thursday)]  # the other day's trades began later
+    np.testing.assert_allclose(share[examples["symbol"] == "SIM10"][: len(thursday)], uniqueness(thursday))
+
+
+@pytest.mark.parametrize("changes", [{"SYMBOLS": ("SIM10",)}, {}], ids=["the user", "the source"])
+def test_lists_are_ignored_where_the_user_or_the_source_chose(
+    today: Watching, unsifted: pd.DataFrame, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    feed = today if changes else RecordedFeed(today.recorded.table)
+    dataset = prepare(feed, EVENING, settings_in(tmp_path, **changes))
+    expected = unsifted[unsifted["symbol"] == "SIM10"] if changes else unsifted
+    pd.testing.assert_frame_equal(dataset.examples, expected.reset_index(drop=True))
+    assert "not on the list of that day" not in dataset.about["left_out"]
+    chosen = "SYMBOLS" if changes else "the source's own"
+    assert dataset.about["selection"] == {
+        "chosen": chosen,
+        "sessions": 20,  # of the window; the bars begin later
+        "sessions_listed": 0,
+        "by_hindsight": None,
+    }
 
 
 # --- the door -------------------------------------------------------------------------------------------------------
@@ -214,13 +378,17 @@ def test_the_door_says_what_is_left_out_and_ends_with_one_json_object(
     assert f"examples: {result['rows']:,} of 2 symbols, {result['first'][:10]} to {result['last'][:10]}" in out
     for reason, count in result["left_out"].items():
         assert f"left out: {count:,} rows, {reason}" in out
+    assert "selection: all symbols of the recorded market" in out
+    assert result["selection"]["by_hindsight"] is None
 
 
 def test_fewer_days_and_symbols_can_be_asked_for(
     bars_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert door("--bars", bars_file, "--days", "5", "--symbols", "sim06", "--json") == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    out = capsys.readouterr().out
+    assert "selection: chosen by you (SYMBOLS)" in out
+    result = json.loads(out.splitlines()[-1])
     assert result["symbols"] == ["SIM06"]
     assert result["first"] >= str(SESSIONS[2].open)
     stored = pd.read_parquet(tmp_path / "data" / "bars" / f"{SESSIONS[-1].day}.parquet")
@@ -363,6 +531,38 @@ def test_from_alpaca_the_active_list_is_collected_and_a_second_run_asks_only_for
     queries = [entry["query"] for entry in alpaca.requests("/v2/stocks/bars")]
     assert len(queries) <= 2  # the split check, and today
     assert min(query["start"] for query in queries) >= str(newest)
+
+
+def test_the_door_fetches_who_was_listed_once_and_the_night_agrees_with_it(
+    alpaca: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alpaca.most_actives(only=["SIM06"])
+    closed = last_closed(utc_now()).day
+    listed = sessions_between(closed - timedelta(days=13), closed)[4]
+    keep_list(tmp_path / "data", listed.day, {"SIM10": listed.open + timedelta(minutes=30)})
+    assert door("--market", "alpaca", "--days", "14", "--json") == 0
+    out = capsys.readouterr().out
+    result = json.loads(out.splitlines()[-1])
+    dataset = read_dataset(settings_in(tmp_path))
+    assert result["symbols"] == ["SIM06", "SIM10"]
+    assert days_of(dataset.examples, "SIM10") == [listed.day]
+    assert dataset.examples["timestamp"][dataset.examples["symbol"] == "SIM10"].min() >= listed.open + timedelta(
+        minutes=29
+    )
+    assert listed.day not in days_of(dataset.examples, "SIM06")
+    selection = result["selection"]
+    assert 0 < selection["by_hindsight"] < 1
+    assert (
+        f"selection: {selection['sessions_listed']} of {selection['sessions']} sessions trained on as listed that day, "
+        f"{selection['by_hindsight']:.0%} of the examples still chosen by hindsight (today's list)"
+    ) in said(out)
+
+    settings = load_settings({"MARKET": "alpaca", "DAYS_BACK": 14})
+    (tmp_path / "data" / "bars").rename(tmp_path / "old_bars")  # so that all must be fetched anew
+    now = datetime.fromisoformat(dataset.about["as_of"])
+    night = prepare(open_alpaca(settings, open_wire(settings)), now, settings)
+    pd.testing.assert_frame_equal(night.examples, dataset.examples)
+    assert night.about.items() <= dataset.about.items()
 
 
 def test_the_predictor_s_door_answers_from_alpaca(

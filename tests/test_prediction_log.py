@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from learning.prediction_log import KEPT_PLAIN, PredictionLog
@@ -251,3 +253,111 @@ def test_what_a_model_predicted_live_is_found_by_its_bar(tmp_path: Path) -> None
     assert found["confidence"].tolist() == [0.7, 0.5]
     assert found["timestamp"].astype("str").tolist() == ["2026-03-02 15:29:00+00:00", "2026-03-03 15:29:00+00:00"]
     assert log.of_model("unknown").empty
+
+
+def test_a_models_own_confidence_stands_beside_what_a_learnt_cost_made_of_it(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.add("AAPL", at("2026-03-02"), 1.5, 0.61, MODEL, meets=False, buy=False, model_confidence=0.7123456)
+    log.add("NVDA", at("2026-03-02"), 2.5, 0.55, MODEL, meets=False, buy=False)
+    log.write()
+    line = (tmp_path / "2026-03-02.jsonl").read_text().splitlines()[0]
+    assert line.endswith(f'"meets_threshold":false,"model_confidence":0.712346,"model_id":"{MODEL}"}}')
+    assert [p.get("model_confidence") for s in ("AAPL", "NVDA") for p in log.read(s)] == [0.712346, None]
+    assert log.of_model(MODEL)["confidence"].tolist() == [0.712346, 0.55]
+    day = log.of_day("2026-03-02")
+    assert day["confidence"].tolist() == [0.61, 0.55]
+    assert day["model_confidence"].tolist() == [0.712346, 0.55]
+
+
+# --- a day as a table -----------------------------------------------------------------------------------------------
+
+
+def test_a_day_is_what_its_lines_say_each_symbol_and_bar_once_and_sorted(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    rng = random.Random(1)
+    for _ in range(300):
+        timestamp = at("2026-03-02", f"10:{rng.randrange(20):02}:00")
+        own = rng.random() if rng.random() < 0.5 else None
+        model, meets = rng.choice([MODEL, "20260302_200000"]), rng.random() < 0.5
+        price, symbol = rng.choice([1e-5, 1e22, 150.25, 3.0]), rng.choice(["B", "A", "BRK.B"])
+        log.add(symbol, timestamp, price, rng.random(), model, meets=meets, buy=False, model_confidence=own)
+    add(log, timestamp=at("2026-03-03"))
+    log.write()
+    expected: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in (tmp_path / "2026-03-02.jsonl").read_text().splitlines():
+        prediction = json.loads(line)
+        expected.setdefault((prediction["symbol"], prediction["timestamp"]), prediction)
+    day = log.of_day("2026-03-02")
+    assert len(day) == len(expected) < 300
+    for row, key in zip(day.itertuples(), sorted(expected), strict=True):
+        prediction = expected[key]
+        assert row.symbol == prediction["symbol"]
+        assert row.timestamp + timedelta(minutes=1) == datetime.fromisoformat(prediction["timestamp"])
+        assert (row.price, row.confidence) == (prediction["price"], prediction["confidence"])
+        assert row.model_confidence == prediction.get("model_confidence", prediction["confidence"])
+        assert (row.meets_threshold, row.model_id) == (prediction["meets_threshold"], prediction["model_id"])
+
+
+def test_a_model_is_heard_even_where_another_spoke_of_the_same_bar_first(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    for confidence, model in ((0.1, "another"), (0.2, MODEL), (0.3, MODEL)):
+        log.add("NVDA", at("2026-03-02"), 1.0, confidence, model, meets=False, buy=False)
+    log.write()
+    assert log.of_model(MODEL)["confidence"].tolist() == [0.2]
+    assert log.of_day("2026-03-02")["confidence"].tolist() == [0.1]
+
+
+def test_who_asks_within_a_minute_asks_of_the_bar_before_that_minute(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    add(log, timestamp=at("2026-03-02", "10:30:27"))
+    add(log, timestamp=at("2026-03-02", "10:30:00"))
+    log.write()
+    for found in (log.of_day("2026-03-02"), log.of_model(MODEL)):
+        assert found["timestamp"].astype("str").tolist() == ["2026-03-02 15:29:00+00:00"]
+
+
+def test_a_day_without_predictions_is_an_empty_table_of_the_same_types(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    add(log)
+    log.write()
+    empty, day = log.of_day("2026-03-03"), log.of_day("2026-03-02")
+    assert empty.empty
+    assert empty.dtypes.equals(day.dtypes)
+    assert log.of_model("unknown").dtypes.equals(log.of_model(MODEL).dtypes)
+
+
+@pytest.mark.parametrize("torn", [b'{"symbol":"NVDA","timest', b"\x00" * 40, b"\xff\xfe garbage"])
+def test_a_day_passes_over_what_a_crash_cut_short(tmp_path: Path, torn: bytes) -> None:
+    log = PredictionLog(tmp_path)
+    for minute in range(3):
+        add(log, timestamp=at("2026-03-02", f"10:3{minute}:00"))
+        log.write()
+        path = tmp_path / "2026-03-02.jsonl"
+        path.write_bytes(path.read_bytes() + torn)
+    assert len(log.of_day("2026-03-02")) == len(log.of_model(MODEL)) == 3
+
+
+def test_a_line_cut_at_any_byte_is_no_prediction_and_spoils_none_behind_it(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.add("OLD", at("2026-03-02"), 1.5, 0.61, "20260101_200000", meets=True, buy=True, model_confidence=0.7)
+    log.write()
+    path = tmp_path / "2026-03-02.jsonl"
+    whole = path.read_bytes()
+    path.unlink()
+    add(log)
+    log.write()
+    behind, day = path.read_bytes(), log.of_day("2026-03-02")
+    for end in range(len(whole) - 1):
+        path.write_bytes(whole[:end] + behind)
+        pd.testing.assert_frame_equal(log.of_day("2026-03-02"), day)
+    path.write_bytes(behind + whole[:-1])
+    assert log.of_day("2026-03-02")["symbol"].tolist() == ["NVDA", "OLD"]
+
+
+def test_a_compressed_day_is_the_same_table(tmp_path: Path) -> None:
+    path = written(tmp_path, [1.0])
+    day, found = (PredictionLog(tmp_path).of_day("2026-03-02"), PredictionLog(tmp_path).of_model(MODEL))
+    path.with_suffix(".jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    pd.testing.assert_frame_equal(PredictionLog(tmp_path).of_day("2026-03-02"), day)
+    pd.testing.assert_frame_equal(PredictionLog(tmp_path).of_model(MODEL), found)

@@ -61,7 +61,7 @@ def publish_eager_model(settings: Settings, bars: pd.DataFrame) -> None:
         "baseline": {"break_even_confidence": 0.46},
         "versions": versions(),
     }
-    classifier = TradeClassifier(estimator, Calibration(3.0, 0.6))
+    classifier = TradeClassifier(estimator, Calibration(0.6, 3.0, 3.0))
     ModelStore(settings.MODELS_DIR).publish(card, classifier, scaler, examples.head(1), serve=True)
 
 

@@ -1,0 +1,59 @@
+"""models/reviews/<date>.json: what each evening learnt from the day - costs, followed trades, drift, verification.
+
+The newest one serves: the predictor takes learnt costs from it, the trader its drift light.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from durable import replace_file, to_json
+
+log = logging.getLogger(__name__)
+
+Review = dict[str, Any]
+
+
+class Reviews:
+    """The reviews kept under `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, day: date, review: Review) -> None:
+        """Keep the review of a session, in place of an earlier one; it needs `as_of` (ISO 8601)."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self._folder / f"{day}.json", to_json(review, indent=1))
+
+    def all(self) -> list[Review]:
+        """Every review, oldest first; one that cannot be read is passed over with a warning."""
+        found = [self._read(path) for path in sorted(self._folder.glob("????-??-??.json"))]
+        return [review for review in found if review is not None]
+
+    def newest(self, now: datetime) -> Review | None:
+        """The newest review made at or before `now`."""
+        for path in sorted(self._folder.glob("????-??-??.json"), reverse=True):
+            review = self._read(path)
+            if review is not None and datetime.fromisoformat(review["as_of"]) <= now:
+                return review
+        return None
+
+    def signature(self) -> int:
+        """Changes whenever a review is written; cheap enough to ask every minute."""
+        try:
+            return self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _read(self, path: Path) -> Review | None:
+        try:
+            review: Review = json.loads(path.read_text())
+            _ = datetime.fromisoformat(review["as_of"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            log.warning("%s cannot be read (%s) and is passed over", path, type(error).__name__)
+            return None
+        return review
