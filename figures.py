@@ -77,7 +77,7 @@ class Report:
 
     def not_taken(self) -> Mapping[str, int]:
         """Signals that led to no order, counted by reason, most frequent first."""
-        return _counted(self.signals.loc[~self.signals["taken"], "reason"])
+        return _counted(map(kind_of_reason, self.signals.loc[~self.signals["taken"], "reason"]))
 
     def not_filled(self) -> Mapping[str, int]:
         """Entries that were ordered and never filled, counted by what became of them."""
@@ -100,12 +100,18 @@ def session_lines(events: Iterable[Event], books: Books) -> list[dict[str, Any]]
     lines = []
     for day in sorted({time[:10] for time, _ in books.equity} | set(ended)):
         earned = [t.pnl_amount or 0.0 for t in closed if (t.exit_time or "")[:10] == day]
-        missed = _counted(s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        no = (s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        missed = _counted(map(kind_of_reason, no))
         found = {name: value for name, value in ended.get(day, {}).items() if name not in ("n", "kind")}
         words = "" if bought[day] else why_nothing_was_bought(found, missed)
         pnl = round(sum(earned, 0.0), 4)
         lines.append(found | {"day": day, "bought": bought[day], "sold": len(earned), "pnl": pnl, "words": words})
     return lines
+
+
+def kind_of_reason(reason: str) -> str:
+    """A reason without the numbers of its own case, so that like ones can be counted."""
+    return "learnt cost" if reason.startswith("learnt cost:") else reason
 
 
 def why_nothing_was_bought(session: Mapping[str, Any], not_taken: Mapping[str, int]) -> str:
@@ -129,35 +135,6 @@ def why_nothing_was_bought(session: Mapping[str, Any], not_taken: Mapping[str, i
     if lower:
         words += "; signals there would have been: " + ", ".join(f"{n} at {level}" for level, n in lower.items())
     return words + "."
-
-
-def origin(card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where a model comes from and whether it is proven, from its card."""
-    start, end = (minute(pd.Timestamp(card[at]).tz_convert("America/New_York")) for at in ("train_start", "train_end"))
-    return [
-        ("model", f"{card['model_type']} {card['stamp']}"),
-        ("trained on", f"{start} to {end} New York, {len(card['symbols'])} symbols"),
-        ("rows", f"{card['rows']:,}, worth {card['independent_rows']:,} independent ones"),
-        ("proven" if card["proven"] else "unproven", card["reason"]),
-    ]
-
-
-def scores(card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How a model did on days it had not seen, from its card; each score by name and with its unit."""
-    s, baseline = card["scores"], card["baseline"]
-    return [
-        ("AUC, 0.500 is chance", number(s["auc"], digits=3)),
-        ("Brier score, 0 is best", number(s["brier"], digits=3)),
-        ("calibration error", percent(s["ece"])),
-        ("accuracy", percent(s["accuracy"])),
-        ("precision", percent(s["precision"])),
-        ("recall", percent(s["recall"])),
-        ("rows at the threshold", f"{s['signals']:,}"),
-        ("net return of these", percent(s["net_return_per_signal"], "+")),
-        ("net return of all rows", percent(baseline["always_buy_net_return"], "+")),
-        ("profitable of all rows", percent(baseline["share_profitable"])),
-        ("break-even confidence", number(baseline["break_even_confidence"])),
-    ]
 
 
 def number(value: float | None, unit: str = "", sign: str = "", digits: int = 2) -> str:

@@ -4,6 +4,7 @@
     python ml_trainer.py --model gradient_boosting     another kind of model
     python ml_trainer.py --as-of 2026-03-02T20:00-05:00   as if it were then: nothing settled later is seen
     python ml_trainer.py --use 20260302_200000         let an earlier model serve
+    python ml_trainer.py --sanity                      can it be fooled, and does it find what is there (see sanity.py)
 
 Two verdicts: `published` says that the model serves from now on, `proven` that it has shown skill on days it had not
 seen. An unproven model may still trade on paper, which is how evidence is gathered (REQUIRE_PROOF=True forbids it).
@@ -21,11 +22,13 @@ import pandas as pd
 from rich.console import Console
 
 import command
+import sanity
 from build_dataset import Dataset, read_dataset
 from config import Settings, load_settings
 from learning.classifier import TradeClassifier, fit
 from learning.evaluation import StaleDataset, TooFewSessions, WalkForward, walk_forward
 from learning.features import FEATURES
+from learning.importances import consider_removing
 from learning.labels import had_its_time, uniqueness
 from learning.model_store import ModelStore, NoModel
 from learning.money import by_day, traded
@@ -76,6 +79,7 @@ class MLTrainer:
             "reason": skill.reason,
             "publish_reason": published.reason,
         }
+        card["consider_removing"] = consider_removing([*self._store.cards(), card])
         paths = self._store.publish(card, classifier, scaler, _stored(judgement), serve=published.holds)
         return Training(card | {"published": published.holds}, published, skill, paths)
 
@@ -131,6 +135,7 @@ class MLTrainer:
             and (card["market"], card["feed"]) == (dataset.about["market"], dataset.about["feed"])
             and card["features"] == features
             and card["trade_rules"] == settings.trade_rules()
+            and "history" in out_of_fold  # else by an earlier version
         )
         if not same or not 0 <= age <= EXPIRED_SESSIONS:
             why = "of another kind" if not same else f"{age} sessions old" if age > 0 else "from a later time"
@@ -189,6 +194,8 @@ def _stored(judgement: WalkForward) -> pd.DataFrame:
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    if arguments.sanity:
+        return sanity.check(settings, chosen_features(settings), console)
     if arguments.use:
         store = ModelStore(settings.MODELS_DIR)
         store.load(arguments.use)
@@ -227,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=("random_forest", "gradient_boosting"), help="instead of ML_MODEL_TYPE")
     parser.add_argument("--as-of", type=_moment, metavar="TIME", help="hide everything not settled by then")
     parser.add_argument("--use", metavar="STAMP", help="let the model of this stamp serve, train nothing")
+    parser.add_argument("--sanity", action="store_true", help="judge this program on simulated markets; 1: not sane")
     arguments = parser.parse_args(argv)
     overrides = {"DAYS_BACK": arguments.days, "ML_MODEL_TYPE": arguments.model}
     return command.run("ml_trainer", _body, arguments, overrides)

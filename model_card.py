@@ -123,6 +123,9 @@ def show(training: Training, console: Console) -> None:
     console.print(table)
     console.print(_calibration(card))
     console.print(_importances(card))
+    if card["consider_removing"]:
+        names = ", ".join(card["consider_removing"])
+        console.print(f"of no use over several models, consider removing (LEFT_OUT_FEATURES): {names}")
     trials = card["trials"]
     console.print(
         f"Sharpe ratio {number(trials['sharpe'])} a day, standard error {number(trials['standard_error'])}; that it is "
@@ -144,13 +147,14 @@ def show(training: Training, console: Console) -> None:
 def _scores(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     s, threshold = card["scores"], f"buying at {card['min_confidence']:.2f}"
     error = number(s["auc_standard_error"], digits=3)
+    luck = f"{number(s['ece_perfect'], digits=3)}, seldom above {number(s['ece_perfect_high'], digits=3)}"
     lower = {level: count for level, count in card["signals_at"].items() if float(level) < card["min_confidence"]}
     return [
         ("AUC, mean over days", number(s["auc"], digits=3), f"standard error {error}; 0.5 is chance"),
         ("accuracy", percent(s["accuracy"]), threshold),
         ("precision", percent(s["precision"]), f"{plural(s['signals'], 'row')}, {threshold}"),
         ("recall", percent(s["recall"]), threshold),
-        ("calibration error", number(s["ece"], digits=3), f"by luck alone {number(s['ece_perfect'], digits=3)}"),
+        ("calibration error", number(s["ece"], digits=3), f"by luck alone {luck}"),
         ("Brier score, log loss", number(s["brier"], digits=3), number(s["log_loss"], digits=3)),
         ("break-even confidence", number(card["baseline"]["break_even_confidence"]), "such a trade earns nothing"),
         ("highest confidence", number(s["highest_confidence"]), f"rows at lower thresholds: {listed_at(lower)}"),

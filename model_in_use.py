@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from learning.model_store import ModelStore, NoModel, PublishedModel
 from learning.reviews import Review, Reviews
 from learning.why import Trees, contributions, reasons, trees_of
 from learning.win_rates import WinRate, corrected
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -118,7 +121,11 @@ class ModelInUse:
         costs = {c["symbol"]: c["extra_cost"] for c in review["costs"] if c["extra_cost"] > 0} if review else {}
         if not costs or model is None:
             return None
-        rows = self._store.out_of_fold(model.stamp)
+        try:
+            rows = self._store.out_of_fold(model.stamp)
+        except NoModel as error:
+            log.warning("no confidence is left to symbols of learnt cost: %s", error)
+            return CostAdjustment(np.empty(0), np.empty(0), costs)
         return CostAdjustment(rows["confidence"].to_numpy(), rows["net_return"].to_numpy(), costs)
 
     def _checked(self, model: PublishedModel) -> PublishedModel:

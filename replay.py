@@ -18,6 +18,7 @@ from rich.console import Console
 
 import command
 from config import Settings
+from desk.brokers import Broker
 from desk.journal import Journal
 from desk.paper_broker import PaperBroker
 from learning.evaluation import FOLD_SESSIONS, MIN_TRAIN_SESSIONS
@@ -139,18 +140,20 @@ def run_replay(
     *,
     retrain: str = "daily",
     entries: bool = True,
+    broker: Broker | None = None,
 ) -> Replay:
     """Trade `sessions` of the past as if they were today: the same trader, scheduler, books and broker rules as live.
 
     Before the first one a model is trained on what came before, unless one that may serve is there. `retrain`: daily,
-    weekly (after the week's last session) or never. Books that reach into `sessions` are continued.
+    weekly (after the week's last session) or never; `broker` is the local paper account by default. Books that reach
+    into `sessions` are continued.
     Raises NoBars with fewer than MIN_HISTORY_SESSIONS before them, NoModel if none can be trained.
     """
     history = history_before(feed, sessions)
     eve = at_new_york(history[-1].day, settings.TRAIN_TIME)
     predictor = ReplayPredictor(settings, feed)
     journal = Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(eve), sync_each_order=False)
-    broker = PaperBroker(
+    broker = broker or PaperBroker(
         settings.MODELS_DIR / "paper_account.json",
         settings.PAPER_CASH,
         settings.ROUND_TRIP_COST_PCT,

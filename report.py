@@ -8,7 +8,7 @@ checks whose books they are; --bars, --symbols and --days change nothing. For yo
 
     >>> from config import load_settings
     >>> import report
-    >>> report.equity(load_settings())  # time, equity; also trades and signals
+    >>> report.equity(load_settings())  # time, equity; also trades, signals, followed and costs
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ from desk.journal import Event, read_events
 from desk.orders import Trade
 from durable import replace_file
 from figures import Report, listed, number, percent, plural, session_lines
+from learning.costs import LearntCost
+from learning.followed import Followed
 from learning.model_store import ModelStore, NoModel
+from learning.reviews import Reviews
+from learnt import Learnt, read_learnt, summary, terminal_lines
 from market.bars import NoBars
+from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
 from page import html_page
-from sources import StateRefused
+from sources import StateRefused, stamp_of
 
 SHOWN_TRADES = SHOWN_SESSIONS = 10
 SHOWN_TROUBLES = 3  # failed or missed duties
@@ -61,6 +66,22 @@ def trades(settings: Settings) -> pd.DataFrame:
 def signals(settings: Settings) -> pd.DataFrame:
     """Every signal: symbol, price (USD), confidence, timestamp (New York), taken, reason. Raises NoBars."""
     return _signals(Books(local_time, _events(settings)))
+
+
+def followed(settings: Settings) -> pd.DataFrame:
+    """Trades that were not made, followed all the same: the columns of `learning.followed`, no row where none was."""
+    return Followed(settings.MODELS_DIR / "followed_trades.jsonl").read(stamp_of(utc_now()))
+
+
+def costs(settings: Settings) -> pd.DataFrame:
+    """What fills cost beyond the label's assumption, a row per review and symbol: session and the fields of
+    `learning.costs.LearntCost`, fractions of the price."""
+    rows = [
+        {"session": review["session"], **cost}
+        for review in Reviews(settings.MODELS_DIR / "reviews").all()
+        for cost in review["costs"]
+    ]
+    return pd.DataFrame(rows, columns=["session", *(field.name for field in fields(LearntCost))])
 
 
 def _events(settings: Settings) -> list[Event]:
@@ -128,10 +149,11 @@ def _card_in_use(settings: Settings) -> tuple[dict[str, Any] | None, str]:
 
 def show(settings: Settings, console: Console) -> None:
     """Print the summary. Raises NoBars where there is no journal."""
-    _print(read_report(settings), console)
+    report = read_report(settings)
+    _print(report, read_learnt(settings.MODELS_DIR, report.card), console)
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: Report, learnt: Learnt, console: Console) -> None:
     if report.banner:
         console.print(Panel(Text(report.banner), title="SIMULATED MARKET", style="bold"))
     console.print(_pairs(report.about()))
@@ -146,6 +168,8 @@ def _print(report: Report, console: Console) -> None:
     if not_taken := report.not_taken():
         console.print(Text(f"not taken: {listed(not_taken)}"))
     _print_sessions([(s["day"], s["words"]) for s in report.sessions if s["words"]], console)
+    _heading(console, "learnt")
+    console.print(_pairs(terminal_lines(learnt)))
     _heading(console, "duties")
     outcomes = {
         duty: ", ".join(f"{n} {what}" for what, n in counts.items()) for duty, counts in report.outcomes().items()
@@ -212,13 +236,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def write_page(settings: Settings, path: Path) -> Path:
     """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written."""
-    return _write(read_report(settings), path)
+    report = read_report(settings)
+    return _write(report, read_learnt(settings.MODELS_DIR, report.card), path)
 
 
-def _write(report: Report, path: Path) -> Path:
+def _write(report: Report, learnt: Learnt, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, html_page(report))
+        replace_file(path, html_page(report, learnt))
     except OSError as error:
         raise command.UsageError(f"--out {path} cannot be written ({error.strerror}); name another file") from error
     return path
@@ -231,10 +256,11 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
             f"{settings.MODELS_DIR} holds the books of market {report.market}, not of {arguments.market}. "
             "Leave --market away, or name other folders: MODELS_DIR=... DATA_DIR=... python report.py"
         )
-    _print(report, console)
-    page = _write(report, arguments.out or settings.DATA_DIR / "report.html")
+    learnt = read_learnt(settings.MODELS_DIR, report.card)
+    _print(report, learnt, console)
+    page = _write(report, learnt, arguments.out or settings.DATA_DIR / "report.html")
     console.print(f"\npage: {page} (open it in a browser)", soft_wrap=True, markup=False)
-    return 0, _summary(report) | {"page": str(page)}
+    return 0, _summary(report) | {"learnt": summary(learnt), "page": str(page)}
 
 
 def _summary(report: Report) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def review(settings: Settings, feed: BarFeed, books: Books, now: datetime) -> Re
     followed_file.write(followed)
 
     costs = learn(legs(_fills(trades), bars, settings.ROUND_TRIP_COST_PCT), _number(session))
-    model = _model(settings)
+    model = _model(settings, predictions)
     features = _features(bars, sessions[-1 - WARM_UP_SESSIONS :], session)
     drift = _drift(model, features, predictions, _gaps(days, labels, settings, now), settings.MIN_CONFIDENCE)
     verification = _verification(settings, model, session, bars, sessions[-1 - WARM_UP_SESSIONS :])
@@ -138,10 +138,11 @@ def _number(session: Session) -> int:
     return int(market_time(np.array([epoch_minute(session.open)])).session[0])
 
 
-def _model(settings: Settings) -> PublishedModel | None:
-    """The model that served today: the evening's training comes after the review."""
+def _model(settings: Settings, predictions: pd.DataFrame) -> PublishedModel | None:
+    """The model that spoke last on the day; by now another may serve."""
+    newest = predictions.loc[predictions["timestamp"].idxmax(), "model_id"] if len(predictions) else None
     try:
-        return ModelStore(settings.MODELS_DIR).load()
+        return ModelStore(settings.MODELS_DIR).load(newest)
     except NoModel:
         return None
 
@@ -171,8 +172,9 @@ def _drift(
 ) -> dict[str, Any]:
     """The evening's light, and the three it is the worst of."""
     if model is None or predictions.empty:
-        why = "no model served" if model is None else "nothing was predicted"
-        return {"light": None, "words": why, "parts": {}, "features": []}
+        return _no_light("no model served" if model is None else "nothing was predicted")
+    if "drift" not in model.card:
+        return _no_light("the model is of an earlier version, whose card tells nothing of its days")
     card = model.card["drift"]
     shift: FeatureDrift = judge(card["features"], features[model.features].to_numpy(), model.features)
     rate = float((predictions["model_confidence"] >= threshold).mean())
@@ -189,6 +191,10 @@ def _drift(
         "parts": {name: asdict(part) for name, part in parts.items()},
         "features": [asdict(each) for each in shift.features],
     }
+
+
+def _no_light(words: str) -> dict[str, Any]:
+    return {"light": None, "words": words, "parts": {}, "features": []}
 
 
 def _verification(

@@ -46,10 +46,12 @@ class SessionTally:
                     above.add(symbol)
                     self.reached[level] += 1
 
-    def event(self, threshold: float, card: Mapping[str, Any] | None, silent_before: int) -> dict[str, Any]:
-        """The session as a journal event; `silent_before`: how many sessions in a row had no signal until now."""
+    def event(self, threshold: float, card: Mapping[str, Any] | None, books: Books) -> dict[str, Any]:
+        """The session as a journal event; its signals stand in the books, also those from before a restart."""
+        day = str(self.session.day)
+        silent = self.highest < threshold and not any(s["timestamp"][:10] == day for s in books.signals)
         return {
-            "day": str(self.session.day),
+            "day": day,
             "predicted": self.predicted,
             "not_predicted": self.watched - self.predicted,
             "threshold": threshold,
@@ -57,7 +59,7 @@ class SessionTally:
             "highest_symbol": self.highest_symbol,
             "highest_time": self.highest_time,
             "break_even": card["baseline"]["break_even_confidence"] if card else None,
-            "silent_sessions": silent_before + 1 if self.highest < threshold else 0,
+            "silent_sessions": books.silent_sessions + 1 if silent else 0,
             "signals_at": {f"{level:.2f}": count for level, count in self.reached.items()},
         }
 

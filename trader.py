@@ -161,12 +161,13 @@ class LiveTrader:
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
                 ordered = self.entries.enter(minute, session, predictions, model, self._predictor.review(now))
+            self._predictor.remember(now)
         if sent or ordered:  # what was filled at once is booked now, and its levels are set
             for execution in self._broker.settle(minute, ()):
                 self._book(execution)
-        self._keep_reasons(now, ordered)
         self._end_minute(now, minute, session, model)
         self._seen_minute, self._unfinished = seen - 1, False
+        self._keep_reasons(now, ordered)  # last: a minute that traded well is not broken off by its explanation
 
     def _exit(self, now: datetime, minute: int) -> bool:
         """Sell what has had its time, what the rebalance planned, and what a level should have sold or cannot."""
@@ -238,7 +239,6 @@ class LiveTrader:
                 prediction.symbol, timestamp, prediction.price, prediction.confidence, model.stamp,
                 meets=meets, buy=meets, model_confidence=prediction.model_confidence,
             )  # fmt: skip
-        self._predictor.remember(now)
         return predictions
 
     def _keep_reasons(self, now: datetime, ordered: Mapping[str, str]) -> None:
@@ -256,12 +256,12 @@ class LiveTrader:
 
     def first_no(self, prediction: Prediction, now: datetime) -> str | None:
         """Which gate said no first to buying on a prediction of the minute `now`; None: it was ordered."""
-        if prediction.symbol in self.entries.outcomes:
-            outcome = self.entries.outcomes[prediction.symbol]
-            return None if outcome == "ordered" else outcome
         session = last_opened(now)
         if not session.open < now < session.close:
             return "no entry at the session's first and last minute"
+        if prediction.symbol in self.entries.outcomes:
+            outcome = self.entries.outcomes[prediction.symbol]
+            return None if outcome == "ordered" else outcome
         card = self._predictor.model(now).card
         review = self._predictor.review(now)
         return first_no(prediction, session, self.settings, card, review, self.books)
@@ -271,7 +271,7 @@ class LiveTrader:
         self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self.entries.above))
         if now >= session.close:
             card = model.card if model else None
-            event = self._tally.event(self.settings.MIN_CONFIDENCE, card, self.books.silent_sessions)
+            event = self._tally.event(self.settings.MIN_CONFIDENCE, card, self.books)
             self._record("session", **event)
             for line in self._tally.lines(self.books, account, event):
                 self._say(line)

@@ -9,6 +9,7 @@ Bars: the 31 real sessions beside the repository if they are there, else simulat
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -102,17 +103,42 @@ def labels(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 def training(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
     lines = []
-    last = int(bars["timestamp"].max().timestamp() // 60)
-    now = at_new_york(new_york(moment(last)).date(), "20:00")
-    about = {"market": "recorded", "feed": "recorded", "as_of": now.isoformat(), "sessions": 31}
     for model_type in ("random_forest", "gradient_boosting"):
         with tempfile.TemporaryDirectory() as folder:
             settings = replace(settings_in(Path(folder)), DAYS_BACK=60, ML_MODEL_TYPE=model_type)
             start = time.perf_counter()
-            write_dataset(build_dataset(bars, settings.trade_rules(), about), settings)
+            write_dataset(build_dataset(bars, settings.trade_rules(), about_of(bars)), settings)
             MLTrainer(settings).train()
             lines.append((f"training, 31 sessions, {model_type}", f"{time.perf_counter() - start:.1f} s", "30 s"))
     return lines
+
+
+def training_100(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The training child as the evening starts it, on 100 symbols; time and the process's own peak memory."""
+    many = renamed(bars, -(-100 // bars["symbol"].nunique()))
+    names = many["symbol"].unique()[:100]
+    many = many[many["symbol"].isin(names)].reset_index(drop=True)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = replace(settings_in(Path(folder)), DAYS_BACK=60)
+        dataset = build_dataset(many, settings.trade_rules(), {**about_of(many), "symbols": list(names)})
+        write_dataset(dataset, settings)
+        environment = {**os.environ, **settings.as_environment()}
+        start = time.perf_counter()
+        subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, str(ROOT / "ml_trainer.py"), "--quiet"], check=True, env=environment
+        )
+        taken, peak_gb = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        rows = dataset.about["rows"]
+        name = f"training, 31 sessions, 100 symbols ({rows:,} rows)"
+        return [(name, f"{taken:.0f} s, {peak_gb:.1f} GB", "180 s, 4 GB")]
+
+
+def about_of(bars: pd.DataFrame) -> dict[str, object]:
+    """What a data set says of its source, at 20:00 of the last day of `bars`."""
+    last = int(bars["timestamp"].max().timestamp() // 60)
+    now = at_new_york(new_york(moment(last)).date(), "20:00")
+    chosen = {"chosen": "the source's own", "sessions": 31, "sessions_listed": 0, "by_hindsight": None}
+    return {"market": "recorded", "feed": "recorded", "as_of": now.isoformat(), "sessions": 31, "selection": chosen}
 
 
 def trained(bars: pd.DataFrame, folder: Path) -> tuple[Settings, RecordedFeed]:
@@ -120,8 +146,7 @@ def trained(bars: pd.DataFrame, folder: Path) -> tuple[Settings, RecordedFeed]:
     settings, feed = settings_in(folder), RecordedFeed(bars)
     now = at_new_york(feed.sessions()[TRAINED_SESSIONS - 1].day, "20:00")
     known = feed.bars(feed.symbols(now), moment(0), now)
-    about = {"market": "recorded", "feed": "recorded", "as_of": now.isoformat(), "sessions": TRAINED_SESSIONS}
-    write_dataset(build_dataset(known, settings.trade_rules(), about), settings)
+    write_dataset(build_dataset(known, settings.trade_rules(), about_of(known)), settings)
     MLTrainer(settings).train()
     return settings, feed
 
@@ -192,7 +217,7 @@ def cycle(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
         return [("main job on the simulated market", f"{time.perf_counter() - start:.0f} s", "90 s")]
 
 
-PARTS = {part.__name__: part for part in (features, labels, training, minute, replay, cycle)}
+PARTS = {part.__name__: part for part in (features, labels, training, training_100, minute, replay, cycle)}
 
 
 def main() -> None:

@@ -133,8 +133,10 @@ class Books:
         self.changed = True
 
     def _on_why(self, event: Event) -> None:
-        self.trades[event["order_id"]].why = event["spoke"]
-        self.changed = True
+        trade = self.trades.get(event["order_id"])
+        if trade is not None:  # else the line of its intent was lost
+            trade.why = event["spoke"]
+            self.changed = True
 
     def _on_session(self, event: Event) -> None:
         self.silent_sessions = event.get("silent_sessions", 0)

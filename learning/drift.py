@@ -7,8 +7,8 @@ lies outside Student's interval for one more such day. Calm and wild days come i
 with the two beside it, and RUN_DAYS days count as one independent day.
 
 `reference` is what a model's card keeps, `judge` the light of an evening, on a whole day's rows: a morning alone has
-wilder hours than the days it is compared with. Measured 2026-03 on 100 simulated markets without a pattern that had no
-part in choosing the levels (12 symbols, 20 days learnt, the next 10 judged):
+wilder hours than the days it is compared with. Measured on 100 simulated markets without a pattern that had no part in
+choosing the levels (12 symbols, 20 days learnt, the next 10 judged):
 
     days                                              amber or red      red
     ordinary                                                  3.1%     0.2%
@@ -17,8 +17,8 @@ part in choosing the levels (12 symbols, 20 days learnt, the next 10 judged):
     volatility tripled                                        100%      97%
     volume x 5 in every other bar                             100%     100%
 
-The 120 markets the levels were chosen on gave 5.4% and 1.3% on ordinary days: volatility wanders for weeks, and nearly
-every false red lay 1.5 times above or below what had been learnt.
+The 120 markets the levels were chosen on gave 5.4% and 1.3% on ordinary days: volatility wanders for weeks, and 13 of
+the 16 reds there fell on days with more than 1.5 times the learnt volatility, or less than its 1.5th part.
 """
 
 from __future__ import annotations

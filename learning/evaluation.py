@@ -28,7 +28,7 @@ from market.hours import market_time
 Array = NDArray[np.float64]
 
 FOLD_SESSIONS = 3
-MIN_TRAIN_SESSIONS = 5
+MIN_TRAIN_SESSIONS = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class WalkForward:
 def walk_forward(
     examples: pd.DataFrame, features: Sequence[str], model_type: str, max_holding_minutes: int | None = None
 ) -> Iterator[str | WalkForward]:
-    """Judge `model_type` on settled `examples` (symbol, timestamp, features, label, net_return, settled_at).
+    """Judge `model_type` on settled `examples` (symbol, timestamp, features, close, label, net_return, settled_at),
+    sorted by symbol and timestamp, rows numbered from 0.
 
     Yields a line of progress before each fold, and at last the WalkForward. Raises TooFewSessions.
     """

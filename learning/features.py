@@ -1,8 +1,8 @@
 """Bars -> features, and the one place where they are computed.
 
 To add an indicator, add one line to INDICATORS below: a name, and a function from one symbol's bars to an array of the
-same length. Training, replay and live trading then all have it; nothing else needs to change (models trained without
-it say so and ask to be retrained).
+same length. Training, replay and live trading then all have it; nothing else needs to change (a model trained without
+it goes on without it until the next training).
 
 Two laws hold for every line, and the tests prove them on real bars: a value depends on no later bar; and it is the same
 whether computed from the whole history or from the last WARMUP_BARS bars and the session so far. So: unit-free values

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -26,6 +27,8 @@ from sklearn.preprocessing import StandardScaler
 
 from durable import replace_file, to_json
 from learning.classifier import TradeClassifier, versions
+
+log = logging.getLogger(__name__)
 
 KEPT_MODELS = 10
 
@@ -106,10 +109,20 @@ class ModelStore:
         """The card of a model. NoModel if it is missing or unreadable."""
         try:
             card: dict[str, Any] = json.loads((self._folder / f"card_{stamp}.json").read_text())
-            _ = card["published"], card["model_type"], card["versions"], card["sha256"]
+            _ = card["stamp"], card["published"], card["model_type"], card["versions"], card["sha256"]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise NoModel(f"No trained model found: no card of {stamp} in {self._folder}. {_CURE}") from error
         return card
+
+    def cards(self) -> list[dict[str, Any]]:
+        """The cards of all models, oldest first; one that cannot be read takes no other away, and is passed over."""
+        found = []
+        for stamp in self.stamps():
+            try:
+                found.append(self.card(stamp))
+            except NoModel as error:
+                log.warning("%s", error)
+        return found
 
     def current(self) -> str:
         """The stamp that serves: current.json's, without it the newest published one. NoModel if there is none."""
@@ -122,10 +135,10 @@ class ModelStore:
                     f"Model not ready for predictions: {pointer} cannot be read. "
                     f"Run: python ml_trainer.py --use STAMP, with one of: {', '.join(self.stamps())}"
                 ) from error
-        published = [stamp for stamp in self.stamps() if self._published(stamp)]
+        published = [card["stamp"] for card in self.cards() if card["published"]]
         if not published:
             raise NoModel(f"No trained model found in {self._folder}. {_CURE}")
-        return published[-1]
+        return str(published[-1])
 
     def signature(self) -> tuple[int, int] | None:
         """Changes whenever another model is published; cheap enough to ask every minute."""
@@ -160,12 +173,6 @@ class ModelStore:
         card = self.card(stamp)
         path = self.paths(stamp, card["model_type"])["out_of_fold"]
         return pd.read_parquet(BytesIO(self._verified(path, card["sha256"])))
-
-    def _published(self, stamp: str) -> bool:
-        try:
-            return bool(self.card(stamp)["published"])
-        except NoModel:
-            return False  # one unreadable card takes no other model away
 
     def _verified(self, path: Path, hashes: Mapping[str, str]) -> bytes:
         if not path.is_file():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from durable import replace_file, to_json
+from market.hours import new_york
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Reviews:
     def _read(self, path: Path) -> Review | None:
         try:
             review: Review = json.loads(path.read_text())
-            _ = datetime.fromisoformat(review["as_of"])
+            _ = new_york(datetime.fromisoformat(review["as_of"]))  # without a zone it is no moment
         except (OSError, ValueError, LookupError, TypeError) as error:
             log.warning("%s cannot be read (%s) and is passed over", path, type(error).__name__)
             return None

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 SCHEMA = 1
+ROUNDING = 1e-12  # what is smaller beside 1 is no measurement
 
 
 def configuration(what: Mapping[str, Any]) -> str:
@@ -114,9 +115,9 @@ class _NewerTrials(ValueError):
 
 
 def _checked(trial: dict[str, Any]) -> dict[str, Any]:
-    """The trial, if it has what is asked of it; else KeyError, TypeError, ValueError or AttributeError."""
-    _ = trial["what"].keys(), trial["judged"] + trial["days"] + (trial["sharpe"] or 0.0)
-    _ = datetime.fromisoformat(trial["last"]) - datetime.fromisoformat(trial["first"])
+    """The trial, if it is strict JSON with what is asked of it; else one of the errors that `_read` expects."""
+    _ = to_json(trial), trial["what"].keys(), trial["judged"] + trial["days"] + (trial["sharpe"] or 0.0)
+    _ = [new_york(datetime.fromisoformat(trial[at])) for at in ("first", "last")]
     return trial
 
 
@@ -136,22 +137,23 @@ def sharpe(daily: Array) -> float | None:
     if len(daily) < 2:
         return None
     spread = float(np.std(daily, ddof=1))
-    return float(np.mean(daily)) / spread if spread > 1e-12 * np.max(np.abs(daily)) else None
+    return float(np.mean(daily)) / spread if spread > ROUNDING * np.max(np.abs(daily)) else None
 
 
 def sharpe_standard_error(daily: Array) -> float | None:
     """The standard error of `sharpe`: sqrt((1 - skewness SR + (kurtosis - 1) / 4 SR^2) / (days - 1)).
 
     Mertens (2002), for returns that need not be normal; for normal ones that of Lo (2002). As in Bailey and Lopez de
-    Prado (2012), The Sharpe ratio efficient frontier. None with fewer than 3 days or no variation.
+    Prado (2012), The Sharpe ratio efficient frontier. None with fewer than 3 days, no variation, or where the formula
+    leaves no error, as for returns of two values whose SR is 2 / skewness.
     """
     ratio = sharpe(daily)
     if ratio is None or len(daily) < 3:
         return None
     standardised = (daily - np.mean(daily)) / np.std(daily)
     skewness, kurtosis = float(np.mean(standardised**3)), float(np.mean(standardised**4))
-    variance = (1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2) / (len(daily) - 1)
-    return variance**0.5 if variance > 0 else None
+    factor = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
+    return float(np.sqrt(factor / (len(daily) - 1))) if factor > ROUNDING else None
 
 
 def probabilistic_sharpe(daily: Array, benchmark: float) -> float | None:
@@ -180,6 +182,6 @@ def deflated_sharpe(daily: Array, sharpes: Sequence[float]) -> float | None:
     """The probability that the true Sharpe ratio of `daily` is above what the best of all trials would show by chance.
 
     Bailey and Lopez de Prado (2014). `sharpes` are those of all trials, the one behind `daily` among them. None where
-    there is no standard error.
+    no trial is known or there is no standard error.
     """
-    return probabilistic_sharpe(daily, expected_maximum_sharpe(sharpes))
+    return probabilistic_sharpe(daily, expected_maximum_sharpe(sharpes)) if sharpes else None

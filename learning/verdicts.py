@@ -57,7 +57,9 @@ def proven(judged: pd.DataFrame, threshold: float, max_open_positions: int) -> V
     if not above_zero(excess):
         return Verdict(False, f"no better than other entries of the same half hours with 95% confidence: {words}")
     later = trades["later_net_return"].mean()
-    if not later > 0:
+    if np.isnan(later):
+        return Verdict(False, f"what the same trades earn when entered one bar later is not known: {words}")
+    if later <= 0:
         return Verdict(False, f"entered one bar later the same trades earn {later:+.2%} each: {words}")
     return Verdict(True, words)
 

@@ -157,6 +157,14 @@ def simulate_bars(
     return check_bars(pd.DataFrame(table), "simulated market")
 
 
+def signature_minutes(sessions: Sequence[Session], *, seed: int) -> NDArray[np.bool_]:
+    """In which rows of `simulate_bars` (of all symbols) a signature shows whose fall is over, shape (rows,): the minutes
+    that foretell a climb. Who knows them trades by the best rule there is."""
+    starts = np.concatenate([_draw(seed, n, session.minutes).starts for n, session in enumerate(sessions)], axis=1)
+    shown: NDArray[np.bool_] = _running_sum(starts, SIGNATURE_MINUTES) > _running_sum(starts, FALL_MINUTES - 1)
+    return shown.ravel()
+
+
 def _draw(seed: int, number: int, minutes: int) -> _Draws:
     # a stream per session, so that more sessions only extend the earlier ones
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(number,))))

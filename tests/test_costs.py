@@ -292,7 +292,7 @@ def test_two_legs_that_agree_stand_on_the_spread_of_the_others() -> None:
     assert among_wild.standard_error > 0.001
     assert alone.extra_cost > 0
     assert among_wild.extra_cost == 0
-    assert among_wild.words.endswith("worse than assumed (+/- 0.201%): within chance")
+    assert among_wild.words.endswith("worse than assumed (+/- 0.209%): within chance")
 
 
 def test_a_symbol_whose_fills_are_known_has_an_error_of_its_own() -> None:

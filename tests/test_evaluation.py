@@ -1,4 +1,4 @@
-"""Judging on later days: nothing of a fold is known before it, and the scores are what they are called."""
+"""Judging on later days: nothing of a fold is known before it, and skill is found where it is and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,34 +9,25 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from durable import to_json
 from learning.classifier import calibrate
 from learning.evaluation import (
     FOLD_SESSIONS,
     MIN_TRAIN_SESSIONS,
     TooFewSessions,
     WalkForward,
-    reliability,
-    scores,
-    tradable,
+    one_bar_later,
     walk_forward,
 )
-from learning.labels import uniqueness
+from learning.labels import label_trades, uniqueness
+from learning.scores import scores
 from market.hours import sessions_between
 
-SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 20))  # 14 of them
+NEEDED = MIN_TRAIN_SESSIONS + 2 * FOLD_SESSIONS  # sessions
+SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 3, 6))[: NEEDED + FOLD_SESSIONS]  # three folds
 FEATURES = ["a", "b", "c"]
 HOLDING = 120
-START = pd.Timestamp("2026-02-02 15:00", tz="UTC")
-LIST = st.lists(
-    st.tuples(st.sampled_from("ABCD"), st.integers(0, 25), st.integers(2, 12), st.integers(0, 10**9)),
-    max_size=60,
-    unique_by=(lambda signal: (signal[0], signal[1]), lambda signal: signal[3]),
-)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,7 +35,7 @@ def small_forests() -> Iterator[None]:
     """Fewer trees and rows than a model needs, as many as a test does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learning.classifier.TREES", 40)
-        patch.setattr("learning.evaluation._IMPORTANCE_ROWS", 200)
+        patch.setattr("learning.importances.ROWS_A_DAY", 60)
         yield
 
 
@@ -69,13 +60,14 @@ def examples(
         part.insert(1, "timestamp", minutes[decided])
         part["label"] = label
         part["net_return"] = 0.01 * (2 * label - 1)
+        part["close"] = 100 + rng.normal(size=len(decided)).cumsum()
         part["settled_at"] = minutes[decided + 1 + holding] + pd.Timedelta(minutes=1)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def judge(table: pd.DataFrame, model_type: str = "random_forest") -> WalkForward:
-    *lines, result = walk_forward(table, FEATURES, model_type)
+def judge(table: pd.DataFrame, model_type: str = "random_forest", holding: int | None = None) -> WalkForward:
+    *lines, result = walk_forward(table, FEATURES, model_type, holding)
     assert all(isinstance(line, str) for line in lines)
     assert isinstance(result, WalkForward)
     return result
@@ -122,6 +114,21 @@ def test_a_fold_does_learn_from_labels_that_settled_before_its_open(noise: WalkF
     assert (judge(table).table["score"][same] != noise.table["score"][same]).any()
 
 
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_a_fold_does_not_learn_from_a_trade_that_ended_before_its_time_was_over(noise: WalkForward, fold: int) -> None:
+    opens, table = fold_open(noise, fold), examples()
+    early = table["timestamp"].between(opens - pd.Timedelta(hours=20), opens, inclusive="neither")
+    late_enough = early & (table["timestamp"] >= opens - pd.Timedelta(minutes=17 * 60 + 30 + HOLDING))
+    assert late_enough.sum() >= 10  # since HOLDING minutes before the last close
+    table.loc[late_enough, "settled_at"] = table["timestamp"][late_enough] + pd.Timedelta(minutes=3)  # stopped at once
+    flipped = table.assign(label=table["label"].where(~late_enough, 1 - table["label"]))
+    same = noise.table["fold"] == fold
+    scored = [judge(each, holding=HOLDING).table["score"][same] for each in (table, flipped)]
+    pd.testing.assert_series_equal(*scored)
+    without = [judge(each).table["score"][same] for each in (table, flipped)]
+    assert (without[0] != without[1]).any()
+
+
 def test_confidence_is_calibrated_on_the_outcomes_of_earlier_folds(noise: WalkForward) -> None:
     table = examples()
     first_fold = noise.table[noise.table["fold"] == 0]
@@ -152,19 +159,19 @@ def test_folds_are_whole_sessions_in_time_order_and_end_with_the_last(noise: Wal
 
 
 def test_sessions_that_make_no_whole_fold_go_to_the_first_training() -> None:
-    judged = judge(examples(sessions=13))
+    judged = judge(examples(sessions=NEEDED + FOLD_SESSIONS - 1))
     assert judged.table["fold"].nunique() == 2
-    assert judged.table["session"].nunique() == 6
-    assert judged.table["timestamp"].min() == pd.Timestamp(SESSIONS[-6].open)
+    assert judged.table["session"].nunique() == 2 * FOLD_SESSIONS
+    assert judged.table["timestamp"].min() == pd.Timestamp(SESSIONS[-2 * FOLD_SESSIONS].open)
 
 
 def test_too_few_sessions_say_how_many_are_needed_and_the_cure() -> None:
-    needed = MIN_TRAIN_SESSIONS + 2 * FOLD_SESSIONS
     with pytest.raises(TooFewSessions) as caught:
-        judge(examples(sessions=needed - 1))
-    assert str(caught.value).startswith("Insufficient training data: examples of 10 sessions, 11 are needed")
-    assert "python build_dataset.py" in str(caught.value)
-    assert judge(examples(sessions=needed)).table["fold"].nunique() == 2
+        judge(examples(sessions=NEEDED - 1))
+    message = str(caught.value)
+    assert message.startswith(f"Insufficient training data: examples of {NEEDED - 1} sessions, {NEEDED} are needed")
+    assert "python build_dataset.py" in message
+    assert judge(examples(sessions=NEEDED)).table["fold"].nunique() == 2
 
 
 # --- skill ----------------------------------------------------------------------------------------------------------
@@ -204,7 +211,8 @@ def test_a_planted_feature_shows_skill_and_leads_the_importances(skilled: WalkFo
 def test_the_calibration_taken_along_comes_from_all_folds_and_rises_with_skill(
     noise: WalkForward, skilled: WalkForward
 ) -> None:
-    assert skilled.calibration().slope > 0.3 > noise.calibration().slope
+    learnt, nothing = (np.ptp(judged.calibration()(np.array([0.2, 0.8]))) for judged in (skilled, noise))
+    assert learnt > 0.5 > 0.2 > nothing
     table = skilled.table
     score, label, share = (table[name].to_numpy() for name in ("score", "label", "uniqueness"))
     assert skilled.calibration() == calibrate(score, label, share, float(np.average(label, weights=share)))
@@ -245,122 +253,51 @@ def test_uniqueness_is_the_mean_share_of_each_minute_a_label_lives(seed: int) ->
     np.testing.assert_allclose(uniqueness(table), direct)
 
 
-# --- what could have been traded ------------------------------------------------------------------------------------
-
-
-def signals_table(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=["symbol", "start", "life", "rank"])
-    table["confidence"] = table["rank"] / 1e9
-    table["timestamp"] = START + pd.to_timedelta(table["start"], unit="min")
-    table["settled_at"] = START + pd.to_timedelta(table["start"] + table["life"], unit="min")
-    return table
-
-
-@given(LIST, st.integers(1, 3))
-@settings(max_examples=150)
-def test_tradable_is_what_one_account_could_take(rows: list[tuple[str, int, int, int]], most: int) -> None:
-    table = signals_table(rows)
-    taken: list[tuple[str, int, int, int]] = []
-    for minute in range(26):
-        for signal in sorted((row for row in rows if row[1] == minute), key=lambda row: -row[3]):
-            held = [symbol for symbol, start, life, _ in taken if start + life > minute + 1]
-            if signal[0] not in held and len(held) < most:
-                taken.append(signal)
-    got = tradable(table, most)
-    assert [tuple(row) for row in got[["symbol", "start", "life", "rank"]].to_numpy().tolist()] == taken
-
-
-def test_a_position_is_free_again_at_the_minute_its_trade_has_settled() -> None:
-    # The decision on bar 9 is known at minute 10.
-    rows = [("A", 0, 10, 5), ("A", 8, 5, 9), ("A", 9, 5, 1)]
-    assert tradable(signals_table(rows), 5)["start"].tolist() == [0, 9]
-
-
-def test_no_signals_mean_no_trades() -> None:
-    assert tradable(signals_table([]), 3).empty
-
-
-# --- scores ---------------------------------------------------------------------------------------------------------
-
-
-def judged_table(rows: list[tuple[int, int, float, float, float]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["session", "label", "score", "confidence", "net_return"])
-
-
-def test_scores_of_a_small_table_are_those_computed_by_hand() -> None:
-    table = judged_table(
-        [
-            (1, 1, 0.9, 0.8, 0.03),
-            (1, 0, 0.2, 0.7, -0.02),
-            (1, 1, 0.4, 0.3, 0.01),
-            (2, 0, 0.6, 0.6, -0.01),
-            (2, 1, 0.3, 0.2, 0.02),
-        ]
-    )
-    measured = scores(table, 0.7)
-    expected = {
-        "auc": 0.5,  # 1.0 on the first day, 0.0 on the second
-        "auc_standard_error": 0.5,
-        "accuracy": 2 / 5,
-        "precision": 1 / 2,
-        "recall": 1 / 3,
-        "brier": (0.04 + 0.49 + 0.49 + 0.36 + 0.64) / 5,
-        "log_loss": -np.log([0.8, 0.3, 0.3, 0.4, 0.2]).mean(),
-        "ece": (0.2 + 0.7 + 0.7 + 0.6 + 0.8) / 5,
-        "signals": 2,
-        "net_return_per_signal": 0.005,
-        "highest_confidence": 0.8,
-    }
-    assert measured == pytest.approx(expected)
-    assert list(measured) == list(expected)
-
-
-@pytest.mark.parametrize(
-    ("rows", "undefined"),
-    [
-        (
-            [(1, 0, 0.2, 0.3, -0.01), (1, 0, 0.3, 0.4, -0.01)],
-            {"auc", "auc_standard_error", "precision", "recall", "net_return_per_signal"},
-        ),
-        ([(1, 1, 0.2, 0.9, 0.01), (1, 1, 0.3, 0.8, 0.01)], {"auc", "auc_standard_error"}),
-        (
-            [(1, 1, 0.2, 0.3, 0.01), (1, 0, 0.3, 0.4, -0.01)],
-            {"auc_standard_error", "precision", "net_return_per_signal"},
-        ),
-    ],
-)
-def test_what_cannot_be_measured_is_none_and_the_rest_is_strict_json(
-    rows: list[tuple[int, int, float, float, float]], undefined: set[str]
-) -> None:
-    measured = scores(judged_table(rows), 0.65)
-    assert {name for name, value in measured.items() if value is None} == undefined
-    assert to_json(measured)
-
-
-def test_the_reliability_table_has_each_row_once_in_its_tenth() -> None:
-    rng = np.random.default_rng(4)
-    confidence = np.concatenate([rng.random(500), [0.0, 1.0, 0.1]])
-    label = rng.integers(0, 2, len(confidence))
-    table = judged_table([(1, int(y), p, p, 0.0) for y, p in zip(label, confidence, strict=True)])
-    records = reliability(table)
-    assert sum(record["rows"] for record in records) == len(table)
-    assert len(records) == 10
-    for tenth, record in enumerate(records):
-        rows = (confidence >= tenth / 10) & ((confidence < (tenth + 1) / 10) | (tenth == 9))
-        assert record["rows"] == rows.sum()
-        assert record["confidence"] == pytest.approx(confidence[rows].mean())
-        assert record["profitable"] == pytest.approx(label[rows].mean())
-    assert to_json(records)
+# --- what the rows carry --------------------------------------------------------------------------------------------
 
 
 def test_the_judged_rows_carry_what_the_examples_said(skilled: WalkForward) -> None:
     made = examples(planted=3.0)
-    columns = ["symbol", "timestamp", "settled_at", "label", "net_return"]
+    columns = ["symbol", "timestamp", "settled_at", "label", "net_return", "close"]
     pd.testing.assert_frame_equal(
         skilled.table[columns].sort_index(), made.loc[skilled.table.index.sort_values(), columns]
     )
     np.testing.assert_allclose(skilled.table["uniqueness"], uniqueness(made)[skilled.table.index])
-    assert to_json(scores(skilled.judged, 0.65))
+
+
+def test_a_row_knows_how_many_sessions_its_fold_had_learnt_from(noise: WalkForward) -> None:
+    made, table = examples(), noise.table
+    for fold in range(3):
+        learnt = made["settled_at"] <= fold_open(noise, fold)
+        days = made["timestamp"][learnt].dt.tz_convert("America/New_York").dt.date.nunique()
+        assert set(table["history"][table["fold"] == fold]) == {days}
+    assert table["history"].nunique() == 3
+
+
+def test_entered_one_bar_later_a_trade_is_the_one_of_the_next_bar(real_bars: pd.DataFrame) -> None:
+    chosen = real_bars["symbol"].isin(sorted(real_bars["symbol"].unique())[:2])
+    bars = real_bars[chosen].groupby("symbol").head(4 * 390)
+    bars = bars[np.random.default_rng(1).random(len(bars)) > 0.3].reset_index(drop=True)  # minutes without a trade
+    trades = label_trades(bars, 0.02, 0.04, HOLDING, 0.0006)
+    known = trades["label"].notna()
+    expected = []
+    for row in np.flatnonzero(known):
+        here, following = trades.iloc[row], trades.iloc[row + 1]
+        near = following["timestamp"] - here["timestamp"] <= pd.Timedelta(minutes=5)
+        expected.append(following["net_return"] if near and following["symbol"] == here["symbol"] else np.nan)
+    np.testing.assert_array_equal(one_bar_later(trades[known].reset_index(drop=True)), expected)
+    assert 4 <= np.isnan(expected).sum() < 30  # the last minutes of each symbol's sessions, and long silences
+
+
+def test_the_judged_rows_carry_what_they_would_have_earned_one_bar_later() -> None:
+    made = examples(sessions=NEEDED, step=1).iloc[::2].reset_index(drop=True)
+    later = judge(made).table["later_net_return"].sort_index()
+    assert later.notna().mean() > 0.9
+    np.testing.assert_array_equal(later, one_bar_later(made)[later.index])
+
+
+def test_rows_too_far_apart_are_not_the_same_trade_one_bar_later(noise: WalkForward) -> None:
+    assert noise.table["later_net_return"].isna().all()  # ten minutes lie between them
 
 
 def test_boosting_is_judged_too_and_has_no_impurity() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from learning.features import WARMUP_BARS, compute_features
 from learning.labels import label_trades
+from learning.money import tradable
 from market.bars import COLUMNS, PRICES, check_bars
 from market.hours import Session, sessions_between
 from market.simulated_feed import BANNER, SYMBOLS, simulate_bars
@@ -26,10 +27,14 @@ Rows = NDArray[np.float64]  # as the rows of the bars
 Cube = NDArray[np.float64]  # symbol x session x minute
 
 
-def raw_returns(bars: pd.DataFrame) -> Rows:
+def trades_of(bars: pd.DataFrame, max_holding_minutes: int) -> pd.DataFrame:
+    """The trade decided on each row, before cost."""
+    return label_trades(bars, 0.02, 0.04, max_holding_minutes, round_trip_cost=0.0)
+
+
+def raw_returns(bars: pd.DataFrame, max_holding_minutes: int = 390) -> Rows:
     """Of the trade decided on each row, before cost; NaN where it is not made or not ended."""
-    trades = label_trades(bars, stop_loss=0.02, take_profit=0.04, max_holding_minutes=390, round_trip_cost=0.0)
-    return trades["net_return"].to_numpy()
+    return trades_of(bars, max_holding_minutes)["net_return"].to_numpy()
 
 
 def cube(bars: pd.DataFrame, name: str) -> Cube:
@@ -61,6 +66,12 @@ def noise_months() -> list[pd.DataFrame]:
 def with_and_without() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Eight months with the pattern, and the same noise without it."""
     return simulate_bars(EIGHT_MONTHS, seed=5), simulate_bars(EIGHT_MONTHS, seed=5, pattern_strength=0.0)
+
+
+@pytest.fixture(scope="module")
+def gentle() -> pd.DataFrame:
+    """The same eight months, with less of a climb after the signature."""
+    return simulate_bars(EIGHT_MONTHS, seed=5, climb=0.6)
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +182,12 @@ def test_impossible_requests_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         simulate_bars(sessions, symbols, pattern_strength=strength, seed=SEED)
+
+
+@pytest.mark.parametrize("climb", [-0.1, float("nan")])
+def test_a_climb_downwards_is_refused(climb: float) -> None:
+    with pytest.raises(ValueError, match=f"climb is {climb}; give 0"):
+        simulate_bars(MONTH[:1], climb=climb, seed=SEED)
 
 
 # shaped like real minute bars (market.md); generous bands around the measured figures
@@ -335,3 +352,68 @@ def test_the_signature_shows_in_the_features(
     truth = signature[visible]
     assert truth[found].mean() > 0.5  # of what this rule marks, against a few in a hundred
     assert found[truth].mean() > 0.3
+
+
+# the same signature with less behind it
+
+
+def test_climb_leaves_the_signature_as_clear_as_it_was(
+    with_and_without: tuple[pd.DataFrame, pd.DataFrame], gentle: pd.DataFrame, signature: NDArray[np.bool_]
+) -> None:
+    planted = with_and_without[0]
+    assert (gentle["volume"] == planted["volume"]).all()
+    # the fall and the stillness within it: nothing has changed but the decline of every minute, by 0.02 bp, and the cent
+    # to which the price is rounded
+    inside = signature.reshape(len(SYMBOLS), -1, 390)
+    change = minute_returns(gentle)[inside] - minute_returns(planted)[inside]
+    assert abs(change.mean()) < 1e-5
+    assert np.quantile(abs(change), 0.99) < 3e-4
+
+
+def test_climb_scales_the_climb_and_what_it_costs(
+    with_and_without: tuple[pd.DataFrame, pd.DataFrame], signature: NDArray[np.bool_]
+) -> None:
+    # with the noise taken away, an hour in the middle of lone climbs: 60 steps of a sixth of the symbol's minute sd
+    plain = minute_returns(with_and_without[1])
+    inside = signature.reshape(len(SYMBOLS), -1, 390)
+    rises = {}
+    for climb in (0.0, 0.5, 1.0):
+        bars = simulate_bars(EIGHT_MONTHS, seed=5, climb=climb)
+        gained = minute_returns(bars) - plain
+        rises[climb] = np.array([hours_after_signatures(gained[row], inside[row]) for row in range(len(SYMBOLS))])
+    sd = np.array([4.0, 5.3, 6.5, 9.0, 9.8, 10.6, 11.0, 11.6, 12.5, 14.0, 16.0, 20.0]) * 1e-4
+    whole, half = rises[1.0] - rises[0.0], rises[0.5] - rises[0.0]
+    episodes_per_minute = 0.75 / 390
+    decline = episodes_per_minute * (np.expm1(sd * 17) - np.expm1(sd * -8))  # 17 = 150 / 6 - 5 x 1.6
+    np.testing.assert_allclose(whole, 60 * (sd / 6 - decline), rtol=0.03)
+    np.testing.assert_allclose(half, whole / 2, rtol=0.03)
+
+
+def hours_after_signatures(gained: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
+    """Mean of the gain in minutes 30 to 90 after a signature with none before it that day; arrays are day x minute."""
+    hours = []
+    for returns, marks in zip(gained, inside, strict=True):
+        minutes = np.flatnonzero(marks)
+        if len(minutes) == 20 and minutes[-1] - minutes[0] == 19 and minutes[-1] < 280:
+            hours.append(returns[minutes[-1] + 30 : minutes[-1] + 90].sum())
+    return float(np.mean(hours))
+
+
+def test_with_a_gentle_climb_always_buying_still_earns_nothing(
+    with_and_without: tuple[pd.DataFrame, pd.DataFrame], gentle: pd.DataFrame
+) -> None:
+    differences = [raw_returns(gentle, 120) - raw_returns(with_and_without[1], 120)]
+    for seed in (6, 7):
+        planted = simulate_bars(EIGHT_MONTHS, seed=seed, climb=0.6)
+        plain = simulate_bars(EIGHT_MONTHS, seed=seed, pattern_strength=0.0)
+        differences.append(raw_returns(planted, 120) - raw_returns(plain, 120))
+    assert abs(np.nanmean(np.concatenate(differences))) < 0.0003
+
+
+def test_with_a_gentle_climb_the_best_rule_earns_about_eight_tenths_of_a_percent_in_two_hours(
+    gentle: pd.DataFrame, signature: NDArray[np.bool_]
+) -> None:
+    trades = trades_of(gentle, 120).assign(confidence=1.0)
+    taken = tradable(trades[signature & trades["net_return"].notna()], max_open_positions=len(SYMBOLS))
+    assert len(taken) > 1000
+    assert 0.007 < taken["net_return"].mean() - COST < 0.009

@@ -1,0 +1,241 @@
+"""Does it find a pattern where there is one, is it impressed by none, does it learn what fills cost? On days not seen.
+
+    python -m benchmarks.learning                      everything, 40 seeds (about 25 minutes on 2 cores)
+    python -m benchmarks.learning noise pattern        some of it: noise, pattern, trap, forest, real
+    python -m benchmarks.learning pattern --seeds 10
+
+Artificial markets: 12 symbols, MAX_HOLDING_MINUTES=120. noise: driftless. pattern: on about 3% of minutes the next two
+hours drift up, paid for by a small decline, so that always buying earns nothing; the best rule buys in each of these
+minutes, one position a symbol. trap: fills in 3 of 12 symbols cost 1.5% a round trip that bars do not show. Each line
+stands beside its target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
+
+from benchmarks.run import REAL_BARS, ROOT
+from build_dataset import build_dataset
+from config import Settings, load_settings
+from learning.classifier import ACCELERATED, fit, raw_score
+from learning.evaluation import WalkForward, walk_forward
+from learning.features import FEATURES
+from learning.labels import uniqueness
+from learning.money import tradable, traded
+from learning.scores import scores
+from learning.verdicts import proven
+from market.bars import read_bars
+from market.hours import sessions_between
+from market.recorded_feed import RecordedFeed
+from market.simulated_feed import signature_minutes, simulate_bars
+from replay import run_replay
+
+sys.path.insert(0, str(ROOT / "tests"))
+#TRAP from trading import CostlyBroker
+
+SESSIONS = sessions_between(date(2026, 1, 22), date(2026, 3, 6))
+CLIMB = 0.6  # of the simulated market's default: the best rule earns 0.8% net within two hours
+TOP_SHARE = 0.02
+TRAPPED, TRAP_COST, NIGHTS = ("SIM04", "SIM07", "SIM11"), 0.015, 5
+Line = tuple[str, str, str]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one market came to."""
+
+    auc: float
+    calibration_error: float
+    by_luck: float
+    trades: int
+    captured: float  # share of what the best rule earned on the same days
+    captured_per_trade: float
+    best_rule: float
+    gross_always: float
+    beats_always: bool
+    proven: bool
+    top_proven: bool
+
+
+def settings_of(**changes: object) -> Settings:
+    return replace(load_settings(environment={}), MAX_HOLDING_MINUTES=120, **changes)
+
+
+def one_market(seed: int, strength: float, sessions: int) -> Found:
+    """Train and judge on one market of the newest `sessions`."""
+    settings, days = settings_of(), SESSIONS[-sessions:]
+    bars = simulate_bars(days, seed=seed, pattern_strength=strength, climb=CLIMB)
+    examples = build_dataset(bars, settings.trade_rules(), {}).examples
+    with threadpool_limits(1):
+        *_, judgement = walk_forward(examples, FEATURES, "random_forest", settings.MAX_HOLDING_MINUTES)
+    assert isinstance(judgement, WalkForward)
+    judged, cost = judgement.judged, settings.ROUND_TRIP_COST_PCT
+    limits = settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS
+    trades, measured = traded(judged, *limits), scores(judged, settings.MIN_CONFIDENCE)
+    shown = bars[signature_minutes(days, seed=seed)][["symbol", "timestamp"]]
+    best = tradable(judged.merge(shown, on=["symbol", "timestamp"]).assign(confidence=1.0), limits[1])
+    top = judged.assign(net_return=judged["net_return"] + cost, later_net_return=judged["later_net_return"] + cost)
+    top["confidence"] = top["score"].rank(pct=True)
+    per_trade = float(trades["net_return"].mean()) if len(trades) else 0.0
+    return Found(
+        float(measured["auc"] or 0.5),
+        float(measured["ece"] or 0.0),
+        float(measured["ece_perfect"] or 0.0),
+        len(trades),
+        float(trades["net_return"].sum() / best["net_return"].sum()),
+        per_trade / float(best["net_return"].mean()),
+        float(best["net_return"].mean()),
+        float(examples["net_return"].mean()) + cost,
+        per_trade > float(judged["net_return"].mean()),
+        proven(judged, *limits).holds,
+        proven(top, 1 - TOP_SHARE, limits[1]).holds,
+    )
+
+
+def mapped(work: Callable[[int], Result], seeds: Sequence[int], words: str) -> Iterator[Result]:
+    """One process a core: a forest of this size has little for a second thread to do."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool, Console(stderr=True).status(words) as status:
+        for number, result in enumerate(pool.map(work, seeds), 1):
+            status.update(f"{words}: {number} of {len(seeds)}")
+            yield result
+
+
+def noise(seeds: Sequence[int]) -> Iterator[Line]:
+    found = list(mapped(partial(one_market, strength=0.0, sessions=31), seeds, "noise"))
+    n = len(found)
+    yield "noise: called proven", f"{sum(f.proven for f in found)} of {n}", "2 of 40"
+    yield "noise, top 2% traded before cost: called proven", f"{sum(f.top_proven for f in found)} of {n}", "4 of 40"
+    yield "noise: AUC by day, calibration error", _auc(found), "0.5"
+
+
+def pattern(seeds: Sequence[int]) -> Iterator[Line]:
+    for sessions, target in ((31, "38 of 40"), (21, "34 of 40")):
+        work = partial(one_market, strength=1.0, sessions=sessions)
+        found = list(mapped(work, seeds, f"pattern, {sessions} sessions"))
+        n, name = len(found), f"pattern, {sessions} sessions"
+        captured, per_trade = ([getattr(f, field) for f in found] for field in ("captured", "captured_per_trade"))
+        yield f"{name}: called proven", f"{sum(f.proven for f in found)} of {n}", target
+        yield f"{name}: captured of the best rule's return", f"{np.mean(captured):.0%}", "65%"
+        yield f"{name}: return per trade over the best rule's", f"{np.mean(per_trade):.0%}", "-"
+        yield f"{name}: above always buying", f"{sum(f.beats_always for f in found)} of {n}", "40 of 40"
+        yield f"{name}: AUC by day, calibration error", _auc(found), "0.035"
+        always = np.mean([f.gross_always for f in found])
+        best = np.mean([f.best_rule for f in found])
+        yield f"{name}: best rule net, always buying gross", f"{best:.2%}, {always:+.3%}", "0.8%, within 0.05%"
+
+
+def _auc(found: Sequence[Found]) -> str:
+    auc, error, luck = (np.mean([getattr(f, x) for f in found]) for x in ("auc", "calibration_error", "by_luck"))
+    return f"{auc:.3f}, {error:.4f} (by luck {luck:.4f})"
+
+
+def one_trap(seed: int) -> tuple[float, float]:
+    """Trade NIGHTS sessions with a model of the first 26; share of the signals still taken on the last two sessions
+    after them, in trapped symbols and in the others."""
+    bars = simulate_bars(SESSIONS, seed=seed, climb=CLIMB)
+    feed = RecordedFeed(bars, "simulated")
+    traded_days = SESSIONS[-NIGHTS - 2 :]
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        settings = settings_of(
+            MARKET="simulated", DAYS_BACK=60, MODELS_DIR=Path(folder) / "models", DATA_DIR=Path(folder) / "data"
+        )
+        # fills of other symbols scatter around what bars show, a few basis points a leg
+        broker = partial(CostlyBroker, extra_cost=dict.fromkeys(TRAPPED, TRAP_COST / 2), scatter=0.0003, seed=seed)
+        result = run_replay(settings, feed, traded_days, Console(quiet=True), retrain="never", broker=broker)
+        log = result.trader.predictions_of(traded_days[NIGHTS:])
+    signals = log[log["model_confidence"] >= settings.MIN_CONFIDENCE]
+    taken = signals["confidence"] >= settings.MIN_CONFIDENCE
+    trapped = signals["symbol"].isin(TRAPPED)
+    return float(taken[trapped].mean()), float(taken[~trapped].mean())
+
+
+def trap(seeds: Sequence[int]) -> Iterator[Line]:
+    found = np.array(list(mapped(one_trap, seeds[:20], "trap")))
+    trapped, others = np.nanmean(found, axis=0)
+    yield "trap, 5 nights: signals of costly symbols still taken", f"{trapped:.1%}", "5%"
+    yield "trap, 5 nights: signals of other symbols taken", f"{others:.1%}", "93%"
+
+
+def forest(seeds: Sequence[int]) -> Iterator[Line]:
+    """One fit on two markets together, scikit-learn-intelex against plain scikit-learn, judged on a third."""
+    rules = settings_of().trade_rules()
+    markets = [build_dataset(simulate_bars(SESSIONS, seed=s, climb=CLIMB), rules, {}).examples for s in (0, 1, 2)]
+    train, test = pd.concat(markets[:2], ignore_index=True), markets[2]
+    matrix, label = train[FEATURES].to_numpy(), train["label"].to_numpy()
+    share = np.concatenate([uniqueness(market) for market in markets[:2]])
+    start = time.perf_counter()
+    scaler, fast = fit("random_forest", matrix, label, share)
+    fast_seconds = time.perf_counter() - start
+    slow = RandomForestClassifier(**fast.get_params())
+    start = time.perf_counter()
+    slow.fit(scaler.transform(matrix), label.astype(int))
+    slow_seconds = time.perf_counter() - start
+    scaled = scaler.transform(test[FEATURES].to_numpy())
+    auc = [roc_auc_score(test["label"], raw_score(model, scaled)) for model in (fast, slow)]
+    rows = f"forest on {len(train):,} rows"
+    if not ACCELERATED:
+        yield rows, "scikit-learn-intelex is not installed here", "6 times"
+        return
+    times = slow_seconds / fast_seconds
+    yield f"{rows}: plain over intelex", f"{times:.1f} ({slow_seconds:.1f} s, {fast_seconds:.1f} s)", "6 times"
+    yield f"{rows}: AUC apart", f"{abs(auc[0] - auc[1]):.4f}", "0.005"
+
+
+def real(seeds: Sequence[int]) -> Iterator[Line]:
+    if not REAL_BARS.exists():
+        yield "real bars", "not beside the repository", "-"
+        return
+    for minutes in (120, 390):
+        settings = replace(settings_of(), MAX_HOLDING_MINUTES=minutes)
+        examples = build_dataset(read_bars(REAL_BARS), settings.trade_rules(), {}).examples
+        *_, judgement = walk_forward(examples, FEATURES, "random_forest", minutes)
+        assert isinstance(judgement, WalkForward)
+        measured = scores(judgement.judged, settings.MIN_CONFIDENCE)
+        verdict = proven(judgement.judged, settings.MIN_CONFIDENCE, settings.MAX_OPEN_POSITIONS)
+        words = (
+            f"AUC {measured['auc']:.3f} +- {measured['auc_standard_error']:.3f}, calibration error "
+            f"{measured['ece']:.3f} (by luck {measured['ece_perfect']:.3f}), highest confidence "
+            f"{measured['highest_confidence']:.2f}; {'proven' if verdict.holds else 'unproven'}: {verdict.reason}"
+        )
+        yield f"31 real sessions, held {minutes} minutes", words, "whatever is true"
+
+
+PARTS = {part.__name__: part for part in (noise, pattern, trap, forest, real)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument("--seeds", type=int, default=40)
+    arguments = parser.parse_args()
+    table = Table(title=f"{os.cpu_count()} cores", title_justify="left", box=None, pad_edge=False)
+    for column in ("work", "measured", "target"):
+        table.add_column(column)
+    for name in arguments.parts or PARTS:
+        for line in PARTS[name](range(arguments.seeds)):
+            table.add_row(*line)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What would change the verdict on a model: how much more evidence at the present rate, or nothing but another model.
+
+The gates are those of `learning.verdicts.proven`, asked of the numbers on the card. A daily profit within chance on 12
+days may be told from 0 on 20, if its mean and its scatter stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import t as student
+
+from figures import number, percent, plural
+from learning.verdicts import CONFIDENCE_LEVEL, MIN_TRADE_DAYS, MIN_TRADES
+
+MOST_DAYS = 2520  # ten years; what needs more will not be seen
+CALENDAR_DAYS_PER_SESSION = 365 / 252
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What is missing, in words, and the judged days it takes at the present rate; None where no number of days would
+    do."""
+
+    words: str
+    days: int | None
+
+
+def what_would_change(card: Mapping[str, Any], excess: NDArray[np.float64] | None) -> str:
+    """One sentence. `card` has money; `excess` (days,) are the daily sums above matched entries, None if not known."""
+    if card["proven"]:
+        return _what_would_undo(card)
+    shut = list(_shut(card, excess))
+    if not shut:
+        return "A training by today's rules: by the numbers on this card every test is passed."
+    hopeless = [gate.words for gate in shut if gate.days is None]
+    if hopeless:
+        return f"Nothing but another model: {'; '.join(hopeless)}."
+    days = max(gate.days or 0 for gate in shut)
+    judged = card["money"]["days"]
+    back = math.ceil((card["sessions"] - judged + days) * CALENDAR_DAYS_PER_SESSION)
+    return (
+        f"More days, if they are like those so far: {'; '.join(gate.words for gate in shut)}. That makes {days:,} "
+        f"judged days in place of {judged} (a DAYS_BACK of about {back:,}), or newer days that are better."
+    )
+
+
+def _shut(card: Mapping[str, Any], excess: NDArray[np.float64] | None) -> Iterator[Gate]:
+    """The gates that the model does not pass."""
+    m, highest = card["money"], card["scores"]["highest_confidence"]
+    trades, days, traded_days = m["trades"], m["days"], m["days_traded"]
+    if not trades:
+        yield Gate(
+            f"none of {plural(days, 'day')} had a signal, the highest confidence was {number(highest)} and "
+            f"{number(card['min_confidence'])} is needed (a lower MIN_CONFIDENCE is another configuration, and judged "
+            f"as one; break-even is {number(card['baseline']['break_even_confidence'])})",
+            None,
+        )
+        return
+    if trades < MIN_TRADES:
+        rate = trades / days
+        yield Gate(
+            f"{plural(MIN_TRADES - trades, 'more trade')} at the present {rate:.1f} a day", math.ceil(MIN_TRADES / rate)
+        )
+    if traded_days < MIN_TRADE_DAYS:
+        yield Gate(
+            f"{plural(MIN_TRADE_DAYS - traded_days, 'more day')} with a trade, of which there were {traded_days}",
+            math.ceil(MIN_TRADE_DAYS * days / traded_days),
+        )
+    yield from _not_above_zero("daily profit", m["daily"], m["daily_standard_error"], days)
+    if excess is None:
+        if m["excess_per_trade"] <= 0:
+            yield Gate("other entries of the same half hours earned no less", None)
+    else:
+        mean, error = mean_and_error(excess)
+        yield from _not_above_zero("the daily margin over entries of the same half hours", mean, error, days)
+    later = m["one_bar_later_per_trade"]
+    if later is None or later <= 0:
+        yield Gate(f"entered one bar later the same trades earn {percent(later, '+')} each", None)
+
+
+def _not_above_zero(name: str, mean: float, error: float | None, days: int) -> Iterator[Gate]:
+    if mean <= 0:
+        yield Gate(f"{name} is {percent(mean, '+')}, not above 0", None)
+    elif error and mean / error <= _critical(days):
+        needed = days_to_pass(mean, error * math.sqrt(days), days)
+        more = "more than ten years" if needed is None else plural(needed - days, "more day")
+        yield Gate(f"{name} of {percent(mean, '+')} ± {percent(error)} needs {more} to be told from 0", needed)
+
+
+def mean_and_error(daily: NDArray[np.float64]) -> tuple[float, float | None]:
+    """The mean of daily values (n,) and its standard error, None for a single day."""
+    error = float(daily.std(ddof=1)) / math.sqrt(len(daily)) if len(daily) > 1 else None
+    return float(daily.mean()), error
+
+
+def days_to_pass(mean: float, deviation: float, days: int) -> int | None:
+    """The least number of days, from `days` on, on which a positive mean and its standard deviation pass Student's
+    test; None beyond MOST_DAYS."""
+    n = np.arange(max(days, 2), MOST_DAYS)
+    passes = mean / deviation * np.sqrt(n) > student.ppf(CONFIDENCE_LEVEL, n - 1)
+    return int(n[passes.argmax()]) if passes.any() else None
+
+
+def _what_would_undo(card: Mapping[str, Any]) -> str:
+    m = card["money"]
+    mean, error, days = m["daily"], m["daily_standard_error"], m["days"]
+    again = "Every training judges anew, on newer days"
+    if not error or mean / error <= _critical(days):
+        return f"{again}; by the numbers on this card the next may find it unproven."
+    return (
+        f"{again}: one more day below {percent(undoing_day(mean, error, days), '+')} of a position (the mean is "
+        f"{percent(mean, '+')}) would leave daily profit within chance."
+    )
+
+
+def undoing_day(mean: float, error: float, days: int) -> float:
+    """The net return of one more day, below which the mean of daily returns is no longer above 0 by Student's test."""
+    squares = error**2 * days * (days - 1)
+
+    def margin(day: float) -> float:
+        after = mean + (day - mean) / (days + 1)
+        scatter = math.sqrt((squares + (day - mean) ** 2 * days / (days + 1)) / days / (days + 1))
+        return after - _critical(days + 1) * scatter
+
+    return float(brentq(margin, mean - (days + 1) * 2 * mean, mean))
+
+
+def _critical(days: int) -> float:
+    return float(student.ppf(CONFIDENCE_LEVEL, days - 1))
