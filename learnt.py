@@ -76,12 +76,8 @@ class Learnt:
 def read_learnt(models: Path, card: Card | None) -> Learnt:
     """What the folder `models` holds; `card` is that of the model in use."""
     store = ModelStore(models)
-    cards, unreadable = [], []
-    for stamp in store.stamps():
-        try:
-            cards.append(store.card(stamp))
-        except NoModel:
-            unreadable.append(stamp)
+    cards = store.cards()
+    unreadable = sorted(set(store.stamps()) - {each["stamp"] for each in cards})
     excess = _excess(store, card) if card is not None and "money" in card else None
     return Learnt(card, cards, unreadable, Reviews(models / "reviews").all(), excess)
 
@@ -131,10 +127,11 @@ def _forecast(card: Card) -> list[Row]:
     s, three = card["scores"], partial(number, digits=3)
     paid, level = card["baseline"]["share_profitable"], f"{card['min_confidence']:.2f}"
     brier, loss = paid * (1 - paid), -sum(p * math.log(p) for p in (paid, 1 - paid) if p > 0)
+    luck = f"a perfect forecast on the same days, seldom above {three(s['ece_perfect_high'])}"
     always = "saying the share that paid at every minute; lower is better"
     return [
         ("AUC, mean over days", three(s["auc"]), three(s["auc_standard_error"]), "0.500", "chance"),
-        ("calibration error", three(s["ece"]), NOTHING, three(s["ece_perfect"]), "a perfect forecast on the same days"),
+        ("calibration error", three(s["ece"]), NOTHING, three(s["ece_perfect"]), luck),
         ("Brier score", three(s["brier"]), NOTHING, three(brier), always),
         ("log loss", three(s["log_loss"]), NOTHING, three(loss), always),
         (f"paid at {level} or above", percent(s["precision"]), NOTHING, percent(paid),
@@ -175,8 +172,8 @@ def trials(card: Card) -> str:
 
 
 def as_promised(row: Mapping[str, Any]) -> str:
-    """Whether a row of the calibration table lies where a perfect forecast's would; a single day cannot tell."""
-    if row.get("low") is None or row["low"] == row["high"]:
+    """Whether a row of the calibration table lies where a perfect forecast's would."""
+    if row.get("low") is None or (row["low"], row["high"]) == (0.0, 1.0):
         return "too few days"
     if row["profitable"] < row["low"]:
         return "less than promised"

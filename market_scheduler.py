@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 # A training that has not begun by an hour before the open is not begun any more: it could run into the session.
 TRAIN_UNTIL_BEFORE_OPEN = timedelta(hours=1)
 
+TRADING = "trading minute"
+
 
 class Trader(Protocol):
     """What the scheduler calls in a trader."""
@@ -90,7 +92,7 @@ class MarketScheduler:
         self._said_idle: date | None = None
         self._begun: set[tuple[str, date]] = set()  # duties that this process began: one that fails is not begun again
         self.failures: Counter[str] = Counter()
-        self._failing: dict[str, type[Exception]] = {}  # duties whose last attempt failed, and how
+        self._failing: dict[str, type[Exception]] = {}  # duties that are tried again, and how the last attempt failed
 
     def run(self, clock: Iterable[datetime]) -> None:
         """Tick for each minute that the clock yields."""
@@ -106,7 +108,7 @@ class MarketScheduler:
         self._attempt("rebalance", self._rebalance_due, now)
         session = last_opened(now)
         if session.open <= now <= session.close:
-            self._attempt("trading minute", self._trader.minute, now)
+            self._attempt(TRADING, self._trader.minute, now)
         else:
             self._say_idle(now)
 
@@ -125,7 +127,8 @@ class MarketScheduler:
                     "%s at %s failed", duty, now, exc_info=error,
                 )  # fmt: skip
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
-            self._failing[duty] = type(error)
+            if duty == TRADING or isinstance(error, Unreachable):  # the other duties are not tried again
+                self._failing[duty] = type(error)
         else:
             if self._failing.pop(duty, None) is not None:
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} works again")
@@ -158,7 +161,7 @@ class MarketScheduler:
         traded = books.last_minute >= epoch_minute(session.open)
         if self._review is None or now < self._evening(now) or not traded or self._was_begun("review", session.day):
             return
-        if now >= next_session(session.open).open:
+        if not session.close < now < next_session(session.open).open:  # the close itself is still to be traded
             return
         with self._once("review", session.day):
             words = self._review(now, books)

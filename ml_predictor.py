@@ -234,7 +234,7 @@ def _why(predictor: MLPredictor, symbol: str, settings: Settings, console: Conso
             table.add_row(side, each["feature"], f"{each['value']:.6g}", f"{each['contribution']:+.4f}")
     if table.row_count:
         console.print(table)
-        console.print("Contributions add up to the model's raw score, before calibration.")
+        console.print("The strongest of each side; contributions are to the model's raw score, before calibration.")
     books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
     model, review = predictor.model(now), predictor.review(now)
     no = first_no(predictor.newest(symbol), last_opened(now), settings, model.card, review, books)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config import Settings
-from figures import number, percent, plural
+from figures import NOTHING, number, percent, plural
 from learning.classifier import versions
 from learning.drift import gaps_by_day, rates_by_day, reference
 from learning.evaluation import WalkForward
@@ -181,7 +181,8 @@ def _calibration(card: Mapping[str, Any]) -> Table:
     for column in ("confidence", "paid", "a perfect forecast", "rows"):
         table.add_column(column, justify="right")
     for row in card["calibration"]["table"]:
-        span = f"{percent(row['low'], digits=0)} to {percent(row['high'], digits=0)}"
+        known = row["low"] is not None
+        span = f"{percent(row['low'], digits=0)} to {percent(row['high'], digits=0)}" if known else NOTHING
         table.add_row(number(row["confidence"]), percent(row["profitable"], digits=0), span, f"{row['rows']:,}")
     return table
 

@@ -39,15 +39,14 @@ def what_would_change(card: Mapping[str, Any], excess: NDArray[np.float64] | Non
     shut = list(_shut(card, excess))
     if not shut:
         return "A training by today's rules: by the numbers on this card every test is passed."
-    hopeless = [gate.words for gate in shut if gate.days is None]
-    if hopeless:
-        return f"Nothing but another model: {'; '.join(hopeless)}."
-    days = max(gate.days or 0 for gate in shut)
-    judged = card["money"]["days"]
+    missing = "; ".join(gate.words for gate in shut)
+    if any(gate.days is None for gate in shut):
+        return f"Nothing but another model, or newer days that are better: {missing}."
+    days, judged = max(gate.days or 0 for gate in shut), card["money"]["days"]
     back = math.ceil((card["sessions"] - judged + days) * CALENDAR_DAYS_PER_SESSION)
     return (
-        f"More days, if they are like those so far: {'; '.join(gate.words for gate in shut)}. That makes {days:,} "
-        f"judged days in place of {judged} (a DAYS_BACK of about {back:,}), or newer days that are better."
+        f"More days, if they are like those so far: {missing}. That makes {days:,} judged days in place of {judged} "
+        f"(a DAYS_BACK of about {back:,}), or newer days that are better."
     )
 
 
@@ -57,7 +56,7 @@ def _shut(card: Mapping[str, Any], excess: NDArray[np.float64] | None) -> Iterat
     trades, days, traded_days = m["trades"], m["days"], m["days_traded"]
     if not trades:
         yield Gate(
-            f"none of {plural(days, 'day')} had a signal, the highest confidence was {number(highest)} and "
+            f"in {plural(days, 'day')} there was no signal, the highest confidence was {number(highest)} and "
             f"{number(card['min_confidence'])} is needed (a lower MIN_CONFIDENCE is another configuration, and judged "
             f"as one; break-even is {number(card['baseline']['break_even_confidence'])})",
             None,
@@ -81,7 +80,9 @@ def _shut(card: Mapping[str, Any], excess: NDArray[np.float64] | None) -> Iterat
         mean, error = mean_and_error(excess)
         yield from _not_above_zero("the daily margin over entries of the same half hours", mean, error, days)
     later = m["one_bar_later_per_trade"]
-    if later is None or later <= 0:
+    if later is None:
+        yield Gate("what the same trades earn when entered one bar later is not known", None)
+    elif later <= 0:
         yield Gate(f"entered one bar later the same trades earn {percent(later, '+')} each", None)
 
 

@@ -23,12 +23,12 @@ _PERFORMANCE = (
 )
 _SESSIONS = (
     "Confidence is the model's probability that a trade opened then is profitable after cost; break-even is the one at "
-    "which such trades earn nothing. Silent in a row: sessions up to this one in which none reached the threshold. "
+    "which such trades earn nothing. Silent in a row: sessions up to this one without a confidence at the threshold. "
     "Signals at 0.60: how many there would have been at that threshold."
 )
 _SPOKE = (
-    "Spoke for it: the features that moved the model's score most towards buying, with their value and what each added "
-    "to the score."
+    "Spoke for it: the features that moved the model's score most towards buying; unfolded, what each added to the "
+    "score, and its value."
 )
 
 
@@ -92,7 +92,7 @@ def _spoke(why: Sequence[Mapping[str, Any]]) -> str:
     if not why:
         return NOTHING
     lines = (
-        f"{each['feature']} {number(each['value'], digits=4)}: {number(each['contribution'], sign='+', digits=3)}"
+        f"{number(each['contribution'], sign='+', digits=3)} {each['feature']} {number(each['value'], digits=4)}"
         for each in why
     )
     return folded(", ".join(each["feature"] for each in why[:NAMED_REASONS]), lines)

@@ -134,10 +134,10 @@ def _outcomes(learnt: Learnt, review: Review) -> Iterable[str]:
     yield subheading("Trades that were not made, followed all the same")
     yield note(_FOLLOWED)
     followed = review["followed"]
-    shown = [(name, followed["evidence"][kind]) for name, kind in (("shadow trades", SHADOW), ("not taken", NOT_TAKEN))]
+    kinds = (("shadow trades", SHADOW), ("not taken", NOT_TAKEN))
     yield facts(
         [
-            *((name, f"{'skill' if each['holds'] else 'no skill'} shown: {each['reason']}") for name, each in shown),
+            *((name, followed["evidence"][kind]["reason"]) for name, kind in kinds),
             ("followed so far", f"{followed['settled']:,} settled, {followed['waiting']:,} waiting for their outcome"),
         ],
         "about",
@@ -158,8 +158,8 @@ def _drift(learnt: Learnt, review: Review) -> Iterable[str]:
     yield facts([(f"on {review['session']}", f"{_light(drift['light'])}: {drift['words']}")], "about")
     yield note(_DRIFT)
     if drift["parts"]:
-        rows = [(name, _light(part["light"]), part["words"]) for name, part in drift["parts"].items()]
-        yield table("Three lights", ("part", "light", "why"), rows)
+        parts = [(name, _light(part["light"]), part["words"]) for name, part in drift["parts"].items()]
+        yield table("Three lights", ("part", "light", "why"), parts)
     if drift["features"]:
         most = drift["features"][:SHOWN_SHIFTS]
         yield subheading(f"The {len(most)} most shifted of {len(drift['features'])} features")
@@ -167,8 +167,8 @@ def _drift(learnt: Learnt, review: Review) -> Iterable[str]:
                  "unusual" if s["psi"] > s["level"] else "usual") for s in most]  # fmt: skip
         yield table("Shifts", ("feature", "#population stability index", "#usually below", "so"), rows)
     yield subheading("The light, evening by evening")
-    rows = [(r["session"], _light(r["drift"]["light"]), r["drift"]["words"]) for r in reversed(learnt.reviews)]
-    yield table("Drift, newest first", ("session", "light", "why"), rows)
+    evenings = [(r["session"], _light(r["drift"]["light"]), r["drift"]["words"]) for r in reversed(learnt.reviews)]
+    yield table("Drift, newest first", ("session", "light", "why"), evenings)
 
 
 def _light(light: str | None) -> str:
@@ -188,11 +188,11 @@ def _verified(review: Review) -> Iterable[str]:
         head = ("feature", "#predictions", "#difference, median", "#largest")
         yield table("Features that differed", head, rows)
     if found["causes"] or found["flips"]:
-        rows = [
+        causes = [
             (cause, f"{found['causes'].get(cause, 0):,}", f"{found['flips'].get(cause, 0):,}")
             for cause in {**found["causes"], **found["flips"]}
         ]
-        yield table("Why they differed", ("cause", "#predictions", "#decisions flipped"), rows)
+        yield table("Why they differed", ("cause", "#predictions", "#decisions flipped"), causes)
 
 
 # --- all models ------------------------------------------------------------------------------------------------------

@@ -3,20 +3,21 @@
     python ml_trainer.py --sanity
 
 Simulated bars go through all that a training does: features, labels, purged walk-forward, calibration, scores, verdict.
-Model type and LEFT_OUT_FEATURES are the settings' own; models/ and data/ are neither read nor written.
+Model type and LEFT_OUT_FEATURES are the settings' own. Stored bars and models are neither read nor changed.
 
-    no feature looks ahead   features of bars cut off at random minutes are those of all bars
-    shuffled labels          the planted market, each day of a symbol with the features of another: nothing to learn
-    noise                    driftless random walks, traded by the rules of the settings
-    noise, short trades      ten minutes between tight levels: what looks one bar ahead shows most
-    planted pattern          3% of minutes foretell the next two hours, and always buying earns nothing: must be found
-    top 2% of the noise      the best scores of all markets above but the planted, traded whatever the threshold, before
-                             cost: the verdict's own test
+    no look-ahead     features of bars cut off at random minutes are those of all bars
+    shuffled labels   the planted market, each day of a symbol with the features of another: nothing to learn
+    noise             driftless random walks, traded by the rules of the settings
+    noise, short      ten minutes between tight levels: what looks one bar ahead shows most
+    planted pattern   3% of minutes foretell the next two hours, and always buying earns nothing: must be found
+    noise, top 2%     the best scores of the three without a pattern, traded whatever the threshold, before cost: the
+                      verdict's own test
 
-A sane pipeline fails in far less than one run in a hundred. AUC on noise may lie FAR standard errors (over days) from
-0.5. Without skill the verdict calls fewer than one market in a hundred proven at the threshold, so two of five are too
-many; of the top 2% it may call as many as a chance of 5% each explains. The AUC of the settings' own trades is not
-judged: how often a stop is hit can be told from volatility, honestly, and earns nothing.
+Not sane is a bug, of this program or of an indicator added to it: a sane pipeline fails in far less than one run in a
+hundred. AUC where nothing can be known may lie FAR standard errors (over days) from 0.5. There the verdict calls hardly
+a market proven (none of 102 measured), so two of five are too many; of the top 2% it may call as many as a chance of 5%
+each explains. The AUC of trades by the settings' own rules is not judged: how often a stop is hit can be told from
+volatility, honestly, and earns nothing.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ TIGHT = BENCHMARK | {
 class Case:
     """A kind of market, what is done with it, and what it may show.
 
-    `rules` are settings that stand in for the user's. `honest_auc` is how far from 0.5 the AUC is without any fault,
-    None: it is not judged.
+    `rules` are settings that stand in for the user's. With a `lowest_auc` there is something to find; without, AUC may
+    be `honest_auc` from 0.5 and its own error besides (None: it is not judged).
     """
 
     name: str
@@ -105,7 +106,7 @@ CASES = (
         look_at="learning/verdicts.py and learning/money.py, whether luck passes for skill",
     ),
     Case(
-        "noise, short trades",
+        "noise, short",
         sessions=15,
         planted=False,
         rules=TIGHT,
@@ -122,8 +123,6 @@ CASES = (
         look_at="LEFT_OUT_FEATURES, then learning/classifier.py, whether something keeps the model from learning",
     ),
 )
-VERDICT_LOOK_AT = "learning/verdicts.py, whether luck passes for skill"
-FEATURES_LOOK_AT = "INDICATORS in learning/features.py"
 
 
 @dataclass(frozen=True)
@@ -167,9 +166,11 @@ def no_feature_looks_ahead(features: Sequence[str]) -> Row:
         before = compute_features(bars[known].reset_index(drop=True))[list(features)].to_numpy()
         same = np.isclose(before, whole[known], rtol=ROUNDING, atol=0, equal_nan=True)
         differs |= ~same.all(axis=0)
-    names = [name for name, differ in zip(features, differs, strict=True) if differ]
-    fault = f"{', '.join(names)} changes when later bars are cut off. Look at {FEATURES_LOOK_AT}" if names else ""
-    return Row("no feature looks ahead", f"equal at {CUTS} cuts", fault)
+    fault = ""
+    if differs.any():
+        names = ", ".join(name for name, differ in zip(features, differs, strict=True) if differ)
+        fault = f"{names} changes when later bars are cut off. Look at INDICATORS in learning/features.py"
+    return Row("no look-ahead", f"equal at {CUTS} cuts", fault)
 
 
 def statistical(
@@ -193,11 +194,9 @@ def statistical(
         if case.lowest_auc is None:
             lucky += [_top_proven(judged, changed) for judged in frames]
     allowed = int(binom.isf(0.001, len(lucky), 0.05))
-    fault = f"{sum(lucky)} of {len(lucky)} proven. Look at {VERDICT_LOOK_AT}" if sum(lucky) > allowed else ""
-    return [
-        *rows,
-        Row("top 2% of the noise", f"at most {allowed} proven", fault, markets=len(lucky), proven=sum(lucky)),
-    ]
+    fault = f"{sum(lucky)} of {len(lucky)} proven. Look at learning/verdicts.py" if sum(lucky) > allowed else ""
+    top = Row("noise, top 2%", f"at most {allowed} proven", fault, markets=len(lucky), proven=sum(lucky))
+    return [*rows, top]
 
 
 def out_of_fold(case: Case, seed: int, settings: Settings, features: Sequence[str]) -> pd.DataFrame:
@@ -288,13 +287,15 @@ def _top_proven(judged: pd.DataFrame, settings: Settings) -> bool:
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("case", "markets", "AUC by day", "highest confidence", "trades", "proven", "expected", ""):
-        table.add_column(name, justify="left" if name in ("case", "expected", "") else "right")
+    table.add_column("case", no_wrap=True)
+    for name in ("AUC by day", "highest\nconfidence", "trades", "proven"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("expected")
+    table.add_column("", no_wrap=True)
     for row in rows:
         auc = f"{number(row.auc, digits=3)} ± {number(row.auc_standard_error, digits=3)}"
         table.add_row(
             row.case,
-            NOTHING if row.markets is None else f"{row.markets}",
             NOTHING if row.auc is None else auc,
             number(row.highest_confidence),
             NOTHING if row.trades is None else f"{row.trades:,}",

@@ -28,7 +28,6 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
@@ -41,6 +40,7 @@ from learning.evaluation import WalkForward, walk_forward
 from learning.features import FEATURES
 from learning.labels import uniqueness
 from learning.money import tradable, traded
+from learning.prediction_log import PredictionLog
 from learning.scores import scores
 from learning.verdicts import proven
 from market.bars import read_bars
@@ -50,12 +50,13 @@ from market.simulated_feed import signature_minutes, simulate_bars
 from replay import run_replay
 
 sys.path.insert(0, str(ROOT / "tests"))
-#TRAP from trading import CostlyBroker
+from trading import CostlyBroker
 
 SESSIONS = sessions_between(date(2026, 1, 22), date(2026, 3, 6))
 CLIMB = 0.6  # of the simulated market's default: the best rule earns 0.8% net within two hours
 TOP_SHARE = 0.02
 TRAPPED, TRAP_COST, NIGHTS = ("SIM04", "SIM07", "SIM11"), 0.015, 5
+LEG_SCATTER = 0.0003  # fills lie a few basis points around what bars show, in every symbol
 Line = tuple[str, str, str]
 Result = TypeVar("Result")
 
@@ -159,10 +160,13 @@ def one_trap(seed: int) -> tuple[float, float]:
         settings = settings_of(
             MARKET="simulated", DAYS_BACK=60, MODELS_DIR=Path(folder) / "models", DATA_DIR=Path(folder) / "data"
         )
-        # fills of other symbols scatter around what bars show, a few basis points a leg
-        broker = partial(CostlyBroker, extra_cost=dict.fromkeys(TRAPPED, TRAP_COST / 2), scatter=0.0003, seed=seed)
-        result = run_replay(settings, feed, traded_days, Console(quiet=True), retrain="never", broker=broker)
-        log = result.trader.predictions_of(traded_days[NIGHTS:])
+        costs = dict.fromkeys(TRAPPED, TRAP_COST / 2)
+        broker = CostlyBroker(
+            None, settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT, extra_cost=costs, scatter=LEG_SCATTER, seed=seed
+        )
+        run_replay(settings, feed, traded_days, Console(quiet=True), retrain="never", broker=broker)
+        predictions = PredictionLog(settings.MODELS_DIR / "predictions")
+        log = pd.concat([predictions.of_day(str(session.day)) for session in traded_days[NIGHTS:]])
     signals = log[log["model_confidence"] >= settings.MIN_CONFIDENCE]
     taken = signals["confidence"] >= settings.MIN_CONFIDENCE
     trapped = signals["symbol"].isin(TRAPPED)
@@ -186,7 +190,8 @@ def forest(seeds: Sequence[int]) -> Iterator[Line]:
     start = time.perf_counter()
     scaler, fast = fit("random_forest", matrix, label, share)
     fast_seconds = time.perf_counter() - start
-    slow = RandomForestClassifier(**fast.get_params())
+    known = RandomForestClassifier().get_params()
+    slow = RandomForestClassifier(**{name: value for name, value in fast.get_params().items() if name in known})
     start = time.perf_counter()
     slow.fit(scaler.transform(matrix), label.astype(int))
     slow_seconds = time.perf_counter() - start
@@ -228,13 +233,11 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
     parser.add_argument("--seeds", type=int, default=40)
     arguments = parser.parse_args()
-    table = Table(title=f"{os.cpu_count()} cores", title_justify="left", box=None, pad_edge=False)
-    for column in ("work", "measured", "target"):
-        table.add_column(column)
+    console = Console()
+    console.print(f"{os.cpu_count()} cores; work: measured (target)")
     for name in arguments.parts or PARTS:
-        for line in PARTS[name](range(arguments.seeds)):
-            table.add_row(*line)
-    Console().print(table)
+        for work, measured, target in PARTS[name](range(arguments.seeds)):
+            console.print(f"{work}: {measured} ({target})", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

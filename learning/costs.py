@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-HALF_LIFE_SESSIONS = 8.0  # most of a healed symbol's signals are back after 10 to 15 sessions
+HALF_LIFE_SESSIONS = 8.0  # most signals of a symbol that healed from 0.75% a leg are back after 10 to 15 sessions
 SHRINKAGE_LEGS = 3.0  # few, for evidence stays thin: a symbol trades once or twice a day, less once it is dear
 DEAD_BAND = 2.0  # standard errors
 SPREAD_LEGS = 4.0  # how many of a symbol's own legs the spread of all is worth
@@ -152,10 +152,9 @@ def learn(legs: pd.DataFrame, session: int) -> list[LearntCost]:
 
 
 def _words(fills: int, faded: float, mean: float, error: float, extra_cost: float) -> str:
-    measured = (
-        f"{fills} fills (faded to {faded:.1f}), each {abs(mean):.3%} {'worse' if mean > 0 else 'better'} than assumed "
-        f"(+/- {error:.3%})"
-    )
+    counted = "1 fill" if fills == 1 else f"{fills} fills"
+    side = "worse" if mean > 0 else "better"
+    measured = f"{counted} (faded to {faded:.1f}), each {abs(mean):.3%} {side} than assumed (+/- {error:.3%})"
     if extra_cost > 0:
         return f"{measured}: a round trip counts {extra_cost:.2%} more"
     return f"{measured}: {'within chance' if abs(mean) <= DEAD_BAND * error else 'not relied on'}"

@@ -103,7 +103,7 @@ def simulate_bars(
     asked for. Prices are rounded to the cent and volumes to the share, so the same arguments give the same bits on any
     machine. `pattern_strength` scales the episodes and the decline that pays for them: 1 as described above, 0 the
     same noise without either. `climb` scales the climb alone, and the decline by what the climb costs: the signature
-    stays as clear as it is and foretells less.
+    stays as clear and foretells less. With 0.6 buying in a signature for two hours earns about 0.9% before cost.
     Raises ValueError for no sessions, an unknown symbol, a negative strength or a negative climb.
     """
     unknown = [name for name in symbols if name not in _SHARES]
@@ -158,8 +158,8 @@ def simulate_bars(
 
 
 def signature_minutes(sessions: Sequence[Session], *, seed: int) -> NDArray[np.bool_]:
-    """In which rows of `simulate_bars` (of all symbols) a signature shows whose fall is over, shape (rows,): the minutes
-    that foretell a climb. Who knows them trades by the best rule there is."""
+    """Which rows of `simulate_bars` (of all symbols) foretell a climb, shape (rows,): a signature shows, and its fall is
+    over. Who knows them trades by the best rule there is."""
     starts = np.concatenate([_draw(seed, n, session.minutes).starts for n, session in enumerate(sessions)], axis=1)
     shown: NDArray[np.bool_] = _running_sum(starts, SIGNATURE_MINUTES) > _running_sum(starts, FALL_MINUTES - 1)
     return shown.ravel()

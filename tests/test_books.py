@@ -369,3 +369,35 @@ def test_the_view_of_a_newer_version_is_moved_aside_for_that_reason(tmp_path, ca
     secure_view(path, Books(local_time), "s")
     assert "schema" in caplog.text
     assert "does not know" not in caplog.text
+
+
+# --- why, and silence ------------------------------------------------------------------------------------------------
+
+SPOKE = [{"feature": "rsi_14", "value": 0.3, "contribution": 0.05}]
+
+
+def test_what_spoke_for_a_purchase_stands_with_its_trade() -> None:
+    books = Books(local_time, [intent(), BOUGHT])
+    books.changed = False
+    books.apply({"n": 3, "kind": "why", "order_id": "NVDA-1", "spoke": SPOKE})
+    assert books.changed
+    assert only(books)["why"] == SPOKE
+    assert only(Books(local_time, [intent()]))["why"] == []
+
+
+def test_reasons_of_a_purchase_whose_intent_was_lost_are_passed_over() -> None:
+    books = Books(local_time, [{"n": 3, "kind": "why", "order_id": "NVDA-1", "spoke": SPOKE}])
+    assert books.view()["trades"] == []
+
+
+def test_a_trade_keeps_the_models_own_confidence_which_is_the_same_where_nothing_lowered_it() -> None:
+    lowered = only(Books(local_time, [{**intent(), "model_confidence": 0.83}]))
+    assert (lowered["confidence"], lowered["model_confidence"]) == (0.71, 0.83)
+    assert only(Books(local_time, [intent()]))["model_confidence"] == 0.71
+
+
+def test_silent_sessions_are_those_of_the_newest_session_in_the_books() -> None:
+    sessions = [{"n": n, "kind": "session", "day": f"2026-03-0{n}", "silent_sessions": n} for n in (2, 3)]
+    assert Books(local_time, sessions).silent_sessions == 3
+    earlier = {"n": 4, "kind": "session", "day": "2026-03-04"}  # written before sessions told of it
+    assert Books(local_time, [*sessions, earlier]).silent_sessions == 0

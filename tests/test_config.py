@@ -35,6 +35,8 @@ NEW = {
     "MAX_HOLDING_MINUTES": 390,
     "ROUND_TRIP_COST_PCT": 0.0006,
     "REQUIRE_PROOF": False,
+    "LEFT_OUT_FEATURES": None,
+    "STOP_ENTRIES_ON_RED_DRIFT": False,
     "MARKET": "auto",
     "FEED": "iex",
     "SYMBOLS": None,
@@ -139,12 +141,14 @@ def test_an_edited_line_is_the_default_from_then_on(tmp_path: Path) -> None:
     edits = [
         ("MIN_CONFIDENCE = 0.65", "MIN_CONFIDENCE = 0.60"),
         ("SYMBOLS = None", 'SYMBOLS = ["AAPL", "msft", "AAPL"]'),
+        ("LEFT_OUT_FEATURES = None", 'LEFT_OUT_FEATURES = ["return_1"]'),
         ("MAX_HOLDING_MINUTES = 390", "MAX_HOLDING_MINUTES = None"),
         ('ML_MODEL_TYPE = "random_forest"', 'ML_MODEL_TYPE = "gradient_boosting"'),
     ]
     settings = edited(tmp_path, *edits).load_settings({}, {})
     assert settings.MIN_CONFIDENCE == 0.60
     assert settings.SYMBOLS == ("AAPL", "MSFT")
+    assert settings.LEFT_OUT_FEATURES == ("return_1",)
     assert settings.MAX_HOLDING_MINUTES is None
     assert settings.ML_MODEL_TYPE == "gradient_boosting"
     assert tmp_path / "data" == settings.DATA_DIR
@@ -187,6 +191,9 @@ def test_a_value_equal_to_the_line_overrides_nothing() -> None:
         ("PAPER_CASH", "5000", 5000.0),
         ("REQUIRE_PROOF", "true", True),
         ("REQUIRE_PROOF", "1", True),
+        ("STOP_ENTRIES_ON_RED_DRIFT", "yes", True),
+        ("LEFT_OUT_FEATURES", "Return_1, rsi_14,return_1", ("return_1", "rsi_14")),
+        ("LEFT_OUT_FEATURES", "None", None),
         ("MAX_HOLDING_MINUTES", "None", None),
         ("MAX_HOLDING_MINUTES", "60", 60),
         ("SYMBOLS", "aapl, MSFT,aapl ,BRK.B", ("AAPL", "MSFT", "BRK.B")),
@@ -231,6 +238,8 @@ BAD = [
     *[("FEED", bad, "one of iex, sip") for bad in ("IEX", "otc")],
     *[("LOG_LEVEL", bad, "one of DEBUG, INFO, WARNING, ERROR") for bad in ("info", "LOUD")],
     *[("REQUIRE_PROOF", bad, "True or False") for bad in ("maybe", "2", "on ")],
+    *[("STOP_ENTRIES_ON_RED_DRIFT", bad, "True or False") for bad in ("red", "none")],
+    *[("LEFT_OUT_FEATURES", bad, "feature names such as return_1") for bad in ("return 1", "1_return", ",", "a;b")],
     *[("SYMBOLS", bad, "upper-case tickers") for bad in ("BRK/B", "AAPL;rm", ",", " , ", "ABCDEFGHIJKL", "1X", "../x")],
     *[("DATA_DIR", bad, "text") for bad in ("a\0b",)],
 ]
@@ -261,6 +270,9 @@ def test_a_bad_value_is_one_line_naming_setting_value_place_and_what_is_allowed(
         ("DAYS_BACK = 30", 'DAYS_BACK = float("nan")'),
         ('TRAIN_TIME = "20:00"', "TRAIN_TIME = 2000"),
         ("SYMBOLS = None", "SYMBOLS = []"),
+        ("LEFT_OUT_FEATURES = None", "LEFT_OUT_FEATURES = []"),
+        ("LEFT_OUT_FEATURES = None", 'LEFT_OUT_FEATURES = ["return_1", "rsi 14"]'),
+        ("STOP_ENTRIES_ON_RED_DRIFT = False", "STOP_ENTRIES_ON_RED_DRIFT = None"),
         ("SYMBOLS = None", "SYMBOLS = 5"),
         ("SYMBOLS = None", 'SYMBOLS = ["AAPL", "BRK/B", "$X"]'),
         ('ML_MODEL_TYPE = "random_forest"', 'ML_MODEL_TYPE = ("random_forest",)'),
@@ -486,6 +498,8 @@ def test_keys_are_in_no_text_that_is_printed_or_handed_on() -> None:
 def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     changes = {
         "SYMBOLS": "AAPL,MSFT",
+        "LEFT_OUT_FEATURES": "return_1,rsi_14",
+        "STOP_ENTRIES_ON_RED_DRIFT": "True",
         "MAX_HOLDING_MINUTES": "None",
         "REQUIRE_PROOF": "True",
         "MIN_CONFIDENCE": "0.6123456789",

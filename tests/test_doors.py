@@ -146,6 +146,36 @@ def test_the_books_of_the_main_job_add_up(finished: tuple[Path, Run, subprocess.
     assert all(set(s) == {"symbol", "price", "confidence", "timestamp", "taken", "reason"} for s in history["signals"])
 
 
+def test_each_evening_of_the_main_job_was_reviewed_and_each_purchase_knows_why(
+    finished: tuple[Path, Run, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _, result = finished
+    reviews = [json.loads(path.read_text()) for path in sorted((folder / "models" / "reviews").iterdir())]
+    days = [review["session"] for review in reviews]
+    assert len(days) == 5
+    assert all(f"review of {day}: drift " in result.stdout for day in days)
+    history = json.loads((folder / "models" / "trade_history.json").read_text())
+    bought = [t for t in history["trades"] if t["qty"]]
+    assert {t["entry_time"][:10] for t in bought} <= set(days)
+    for t in bought:
+        assert t["model_confidence"] >= t["confidence"]
+        assert [set(each) for each in t["why"]] == [{"feature", "value", "contribution"}] * len(t["why"])
+        assert t["why"]
+
+
+@pytest.mark.parametrize(("symbol", "no"), [("SIM01", None), ("AAPL", "the source has no bars of it")])
+def test_the_predictor_says_why(
+    finished: tuple[Path, Run, subprocess.CompletedProcess[str]], symbol: str, no: str | None
+) -> None:
+    _, run, _ = finished
+    result = run(door("ml_predictor"), "--why", symbol, "--json")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout.strip().splitlines()[-1])
+    assert told["first_no"] == no or (no is None and told["first_no"])  # the market is closed by then
+    assert bool(told["for"]) == bool(told["against"]) == (no is None)
+    assert f"first no: {told['first_no']}" in result.stdout
+
+
 def snippets(document: Path) -> list[str]:
     """The Python blocks of a Markdown page that do something, not those that only show settings."""
     blocks = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)

@@ -116,7 +116,7 @@ def test_a_day_with_one_class_of_labels_says_nothing() -> None:
     cut.add(estimator, matrix[session >= 2], label[session >= 2], session[session >= 2])
     known, same = (lost.table(estimator).set_index("feature")["permutation"] for lost in (whole, cut))
     assert known["planted"] > 0.2
-    np.testing.assert_allclose(same[FEATURES], known[FEATURES], atol=0.03)  # nor is it a day on which nothing was lost
+    np.testing.assert_allclose(same[FEATURES], known[FEATURES], atol=0.06)  # nor were the days without a loss
     never = AucLost(FEATURES)
     never.add(estimator, matrix, np.ones(len(matrix)), session)
     table = never.table(estimator)

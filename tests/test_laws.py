@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from trading import journal_of, publish_eager_model, settings_in, trade
+from trading import CostlyBroker, journal_of, publish_eager_model, settings_in, trade
 
+from gates import LEARNT
 from learning.labels import label_trades
+from learning.reviews import Reviews
 from market.hours import new_york
 from market.recorded_feed import RecordedFeed
 
@@ -50,6 +53,48 @@ def test_a_replay_and_a_live_run_write_the_same_journal(
 
 def strip(event: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in event.items() if name != "crc"}
+
+
+def test_a_replay_and_a_live_run_learn_the_same_from_their_fills_and_act_on_it_alike(
+    real_bars: pd.DataFrame, history: pd.DataFrame, tmp_path: Path
+) -> None:
+    sessions = RecordedFeed(real_bars).sessions()[HISTORY_SESSIONS : HISTORY_SESSIONS + 2]
+    dear = dict.fromkeys(sorted(real_bars["symbol"].unique())[::3], 0.0075)
+    broker = partial(CostlyBroker, extra_cost=dear, scatter=0.0002, seed=1)
+    runs, said = [], list[str]()
+    for name, live in (("replay", False), ("live", True)):
+        settings = settings_in(tmp_path / name, MIN_CONFIDENCE=0.6)
+        publish_eager_model(settings, history)
+        trade(settings, real_bars, sessions, live=live, broker=broker, review=True, say=said.append)
+        reviews = Reviews(settings.MODELS_DIR / "reviews").all()
+        runs.append(
+            (journal_of(settings), json.loads((settings.MODELS_DIR / "trade_history.json").read_text()), reviews)
+        )
+    (replayed, replayed_view, replay_reviews), (lived, lived_view, live_reviews) = runs
+
+    learnt = {cost["symbol"]: cost["extra_cost"] for cost in live_reviews[0]["costs"] if cost["extra_cost"] > 0}
+    assert learnt
+    assert set(learnt) <= set(dear)
+    first, second = ([s for s in lived_view["signals"] if s["timestamp"][:10] == str(d.day)] for d in sessions)
+    assert not any(s["reason"].startswith(LEARNT) for s in first)
+    turned_down = {s["symbol"] for s in second if s["reason"].startswith(LEARNT)}
+    assert turned_down
+    assert turned_down <= set(learnt)
+
+    assert replayed_view == lived_view
+    assert [without_verification(event) for event in replayed] == [without_verification(event) for event in lived]
+    assert all(trade["why"] for trade in lived_view["trades"])
+    for ours, theirs in zip(replay_reviews, live_reviews, strict=True):
+        assert {**ours, "verification": None, "words": None} == {**theirs, "verification": None, "words": None}
+        assert (ours["verification"], theirs["verification"]["flips"]) == (None, {})
+        assert theirs["verification"]["agree"] == theirs["verification"]["compared"] > 1000
+    assert not any("not of our trades" in line for line in said)  # the costly account's cash adds up
+
+
+def without_verification(event: dict[str, object]) -> dict[str, object]:
+    """A review's words end in the verification where it was live; all before is the same."""
+    kept = [line for line in str(event.get("words", "")).split("\n  ") if "verified" not in line]
+    return {**strip(event), "words": kept}
 
 
 @pytest.mark.parametrize(("max_holding_minutes", "keep"), [(60, 1.0), (390, 1.0), (390, 0.7), (None, 1.0), (7, 0.6)])

@@ -1,3 +1,5 @@
+"""What is due when: every minute of a session, and each duty once, whatever was missed, broken or slow."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from trading import FakeTime, settings_in
 
+from alpaca_wire import Unreachable
 from desk.books import Books, BooksDisagree
 from market.clock import ReplayClock
 from market.hours import at_new_york, local_time, new_york, session_on, sessions_between
@@ -57,16 +60,33 @@ class Bench:
     trader: FakeTrader
     trained: list[datetime]
     said: list[str]
+    reviewed: list[datetime]
+    order: list[str]
 
 
-def bench(folder: Path, trader: FakeTrader | None = None, training: Callable[[], object] = FakeTraining) -> Bench:
-    trader, trained, said = trader or FakeTrader(), [], []
+def bench(
+    folder: Path,
+    trader: FakeTrader | None = None,
+    training: Callable[[], object] = FakeTraining,
+    reviewing: Callable[[], str] = lambda: "nothing to learn",
+    **settings: object,
+) -> Bench:
+    trader, order = trader or FakeTrader(), list[str]()
+    trained, reviewed, said = list[datetime](), list[datetime](), list[str]()
 
     def train(now: datetime) -> object:
         trained.append(now)
+        order.append("train")
         return training()
 
-    return Bench(MarketScheduler(settings_in(folder), trader, train, said.append), trader, trained, said)
+    def review(now: datetime, books: Books) -> str:
+        assert books is trader.books
+        reviewed.append(now)
+        order.append("review")
+        return reviewing()
+
+    scheduler = MarketScheduler(settings_in(folder, **settings), trader, train, said.append, review)
+    return Bench(scheduler, trader, trained, said, reviewed, order)
 
 
 def utc(text: str) -> datetime:
@@ -237,3 +257,102 @@ def test_an_outcome_that_cannot_be_read_is_asked_for_once(tmp_path: Path) -> Non
     start = at_new_york(date(2026, 11, 24), "20:00")
     b.scheduler.run(every_minute(start, start + timedelta(hours=1)))
     assert b.scheduler.failures == {"training": 1}
+
+
+# --- the review ------------------------------------------------------------------------------------------------------
+
+
+def test_each_traded_session_is_reviewed_once_at_eight_before_its_training(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    b.scheduler.run(every_minute(WEEK[0].open, WEEK[-1].close + timedelta(hours=8)))
+    assert b.reviewed == [at_new_york(s.day, "20:00") for s in WEEK]
+    assert b.order[-2 * len(WEEK) :] == ["review", "train"] * len(WEEK)
+    assert [b.trader.books.duties["review", str(s.day)] for s in WEEK] == ["done"] * len(WEEK)
+    assert sum(line == f"review of {WEEK[0].day}: nothing to learn" for line in b.said) == 1
+
+
+@pytest.mark.parametrize(("train_time", "expected"), [("16:00", "16:01"), ("20:00", "20:00"), ("03:00", "03:00")])
+def test_the_review_follows_the_training_time_also_where_that_is_after_midnight(
+    tmp_path: Path, train_time: str, expected: str
+) -> None:
+    b = bench(tmp_path, TRAIN_TIME=train_time)
+    b.scheduler.run(every_minute(WEEK[0].open, WEEK[1].open - timedelta(minutes=1)))
+    (when,) = b.reviewed
+    assert f"{new_york(when):%H:%M}" == expected
+    assert len(b.trader.minutes) == 391  # the close itself included, before the review
+    assert b.trader.minutes[-1] < when
+
+
+@pytest.mark.parametrize(("time", "times"), [("23:30", 1), ("03:00", 1), ("09:29", 1), ("09:30", 0), ("11:00", 0)])
+def test_a_review_that_was_missed_is_made_up_until_the_next_open_and_not_after_it(
+    tmp_path: Path, time: str, times: int
+) -> None:
+    b = bench(tmp_path)
+    b.scheduler.run(every_minute(WEEK[0].open, WEEK[0].close))
+    late = at_new_york(WEEK[0].day if time > "20:00" else WEEK[1].day, time)
+    b.scheduler.run([late, late + timedelta(minutes=1)])
+    assert b.reviewed == [late] * times
+
+
+def test_on_a_holiday_the_session_before_it_is_still_reviewed(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    b.scheduler.run(every_minute(WEEK[2].open, WEEK[2].close))  # the day before Thanksgiving
+    holiday = at_new_york(date(2026, 11, 26), "12:00")
+    b.scheduler.run(every_minute(holiday, holiday + timedelta(hours=9)))
+    assert b.reviewed == [holiday]
+
+
+def test_a_session_that_nobody_traded_is_not_reviewed(tmp_path: Path) -> None:
+    fresh, gone = bench(tmp_path), bench(tmp_path)
+    fresh.scheduler.run(every_minute(at_new_york(WEEK[0].day, "19:00"), at_new_york(WEEK[0].day, "21:00")))
+    gone.scheduler.run(every_minute(WEEK[0].open, WEEK[0].close))
+    gone.scheduler.tick(at_new_york(WEEK[1].day, "21:00"))  # the process was away for the whole second session
+    assert (fresh.reviewed, gone.reviewed) == ([], [])
+    assert len(gone.trained) == 1  # there is something to learn from it all the same
+
+
+def test_books_that_know_a_review_is_done_keep_it_from_being_done_again(tmp_path: Path) -> None:
+    b = bench(tmp_path)
+    b.scheduler.run(every_minute(WEEK[0].open, WEEK[0].close))
+    b.trader.books.duties["review", str(WEEK[0].day)] = "done"
+    b.scheduler.tick(at_new_york(WEEK[0].day, "20:05"))
+    assert b.reviewed == []
+
+
+def test_a_review_that_fails_is_said_once_a_session_and_disturbs_neither_training_nor_trading(tmp_path: Path) -> None:
+    def fails() -> str:
+        raise KeyError("drift")
+
+    b = bench(tmp_path, reviewing=fails)
+    b.scheduler.run(ReplayClock(WEEK[:2]))
+    assert b.scheduler.failures == {"review": 2}  # once a session, not once a minute
+    assert len(b.trader.minutes) == 2 * 391
+    assert b.trained[-2:] == [at_new_york(s.day, "20:00") for s in WEEK[:2]]
+    assert sum("review at" in line and "KeyError: 'drift'" in line for line in b.said) == 2
+    assert not any("works again" in line for line in b.said)
+    assert ("review", str(WEEK[0].day)) not in b.trader.books.duties
+
+
+def test_a_review_that_alpaca_kept_from_its_bars_is_tried_again(tmp_path: Path) -> None:
+    answers = iter([Unreachable("no answer"), Unreachable("no answer"), None])
+
+    def reviewing() -> str:
+        if (error := next(answers)) is not None:
+            raise error
+        return "at last"
+
+    b = bench(tmp_path, reviewing=reviewing)
+    b.scheduler.run(every_minute(WEEK[0].open, at_new_york(WEEK[0].day, "20:10")))
+    assert len(b.reviewed) == 3
+    assert b.trained == [at_new_york(WEEK[0].day, "20:00")]  # without waiting for the review
+    assert b.trader.books.duties["review", str(WEEK[0].day)] == "done"
+    assert sum("failed" in line for line in b.said) == 1
+    assert any("review" in line and "works again" in line for line in b.said)
+
+
+def test_without_a_review_nothing_is_due_and_nothing_fails(tmp_path: Path) -> None:
+    trader = FakeTrader()
+    scheduler = MarketScheduler(settings_in(tmp_path), trader, lambda now: FakeTraining())
+    scheduler.run(ReplayClock(WEEK[:1]))
+    assert not scheduler.failures
+    assert ("review", str(WEEK[0].day)) not in trader.books.duties

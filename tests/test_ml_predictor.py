@@ -13,7 +13,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from trading import publish_eager_model, settings_in
@@ -21,13 +20,16 @@ from trading import publish_eager_model, settings_in
 import ml_predictor
 from build_dataset import prepare
 from config import Settings
+from desk.books import Books
+from desk.journal import Journal
 from learning.features import FEATURES, compute_features
 from learning.model_store import ModelStore, NoModel
-from market.bars import Bar, as_bars
-from market.hours import epoch_minute, sessions_between
+from learning.reviews import Reviews
+from market.bars import Bar, as_bars, epoch_minutes
+from market.hours import at_new_york, epoch_minute, local_time, moment, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
-from ml_predictor import MLPredictor, newest_features
+from ml_predictor import MLPredictor
 
 ROOT = Path(ml_predictor.__file__).resolve().parent
 SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 6))
@@ -224,26 +226,91 @@ def test_minute_by_minute_a_predictor_says_what_a_new_one_would(settings: Settin
             assert (one.price, one.problem) == (other.price, None)
 
 
-def test_minutes_that_were_missed_leave_no_hole_in_a_window(settings: Settings, bars: pd.DataFrame) -> None:
-    later = NOW + timedelta(minutes=30)
-    predictor = MLPredictor(settings, until(bars, later))
-    predictor.at_minute(NOW, SYMBOLS, [], 0)
-    newest = as_bars(bars[bars["timestamp"] == later - timedelta(minutes=1)])
-    followed = predictor.at_minute(later, SYMBOLS, newest, epoch_minute(later) - 1)
-    anew = MLPredictor(settings, until(bars, later)).at_minute(later, SYMBOLS, [], 0)
-    assert [p.confidence for p in followed] == pytest.approx([p.confidence for p in anew], abs=1e-6)
+# --- what outcomes have taught, and why ------------------------------------------------------------------------------
 
 
-def test_the_newest_features_are_the_last_row_of_the_table(settings: Settings, bars: pd.DataFrame) -> None:
+def learn(settings: Settings, costs: dict[str, float]) -> None:
+    """The review of the evening before NOW, in which `costs` were learnt."""
+    review = {
+        "as_of": at_new_york(SESSIONS[-2].day, "20:00").isoformat(),
+        "drift": {"light": "red", "words": "a test"},
+        "costs": [{"symbol": symbol, "extra_cost": cost} for symbol, cost in costs.items()],
+        "win_rates": [],
+    }
+    Reviews(settings.MODELS_DIR / "reviews").write(SESSIONS[-2].day, review)
+
+
+def test_a_confidence_that_outcomes_have_lowered_says_so_and_from_what(settings: Settings, bars: pd.DataFrame) -> None:
+    before = MLPredictor(settings, until(bars, NOW)).predict("SIM06")
+    learn(settings, {"SIM06": 0.01})
+    threshold = before["confidence"]
+    predictor = MLPredictor(replace(settings, MIN_CONFIDENCE=threshold), until(bars, NOW))
+    after = predictor.predict("SIM06")
+    assert 0 < after["confidence"] < before["confidence"]
+    assert (after["signal"], after["meets_threshold"]) == (0, False)
+    words = f"is below {threshold:.2f}, lowered from {threshold:.2f} by what outcomes have taught"
+    assert words in after["reason"]
+    assert "lowered" not in predictor.predict("SIM10")["reason"]
+    (_, kept) = predictor.get_prediction_history("SIM06")
+    assert kept["model_confidence"] == pytest.approx(threshold, abs=1e-6)
+
+
+def test_a_prediction_can_be_explained_and_one_that_was_not_made_cannot(settings: Settings, bars: pd.DataFrame) -> None:
     predictor = MLPredictor(settings, until(bars, NOW))
-    predictor.at_minute(NOW, ["SIM12"], [], 0)
-    table = compute_features(bars[(bars["symbol"] == "SIM12") & (bars["timestamp"] < NOW)].reset_index(drop=True))
-    np.testing.assert_allclose(
-        newest_features(predictor._windows["SIM12"]),
-        table[FEATURES].iloc[-1].to_numpy(dtype=float),
-        rtol=1e-6,
-        atol=1e-9,
-    )
+    assert predictor.why(NOW, "SIM06") == []
+    predictor.predict_all(["SIM06", "ZZZ"])
+    spoke, against = predictor.why(NOW, "SIM06"), predictor.why(NOW, "SIM06", against=True)
+    newest = compute_features(bars[bars["timestamp"] < NOW].reset_index(drop=True)).groupby("symbol").tail(1)
+    row = newest.set_index("symbol").loc["SIM06"]
+    for each in (*spoke, *against):
+        assert each["value"] == pytest.approx(row[each["feature"]], rel=1e-6)
+    assert min(each["contribution"] for each in spoke) > 0 > max(each["contribution"] for each in against)
+    assert predictor.why(NOW, "ZZZ") == []
+
+
+def test_what_live_predictions_saw_is_kept_minute_by_minute(settings: Settings, bars: pd.DataFrame) -> None:
+    still = bars.copy()
+    rows = (still["symbol"] == "SIM10") & (still["timestamp"] >= NOW - timedelta(minutes=60))
+    still.loc[rows, ["open", "high", "low", "close"]] = 100.0  # of this one a feature is undefined
+    predictor, said = MLPredictor(settings, RecordedFeed(still)), {}
+    for minute in range(3):
+        now = NOW + timedelta(minutes=minute)
+        newest = as_bars(still[still["timestamp"] == now - timedelta(minutes=1)])
+        for p in predictor.at_minute(now, [*SYMBOLS, "ZZZ"], newest, epoch_minute(now) - 1):
+            said[p.symbol, epoch_minute(now) - 1] = p.confidence
+        predictor.remember(now)
+    predictor.write()
+    seen = MLPredictor(settings).seen.read(SESSIONS[-1].day)
+    assert seen is not None
+    assert len(seen) == 3 * 2
+    table = compute_features(still[still["timestamp"] < NOW + timedelta(minutes=2)].reset_index(drop=True))
+    minutes = epoch_minutes(table["timestamp"])
+    bars_then = still.set_index(["symbol", "timestamp"])
+    for row in seen.to_dict("records"):
+        assert row["confidence"] == pytest.approx(said[row["symbol"], row["minute"]], rel=1e-6)
+        assert row["bars_today"] == row["minute"] - epoch_minute(SESSIONS[-1].open) + 1
+        expected = table[(table["symbol"] == row["symbol"]) & (minutes == row["minute"])].iloc[0]
+        assert [row[name] for name in FEATURES] == pytest.approx(expected[FEATURES].tolist(), rel=1e-5, abs=1e-7)
+        bar = bars_then.loc[(row["symbol"], moment(row["minute"]))]
+        assert [row[name] for name in bar.index] == bar.tolist()
+
+
+def test_the_verification_gets_the_models_own_confidence(settings: Settings, bars: pd.DataFrame) -> None:
+    learn(settings, {"SIM06": 0.01})
+    predictor = MLPredictor(settings, until(bars, NOW))
+    (prediction,) = predictor.at_minute(NOW, ["SIM06"], [], epoch_minute(NOW))
+    predictor.remember(NOW)
+    predictor.write()
+    (row,) = predictor.seen.read(SESSIONS[-1].day).to_dict("records")
+    assert prediction.model_confidence is not None
+    assert row["confidence"] == pytest.approx(prediction.model_confidence, rel=1e-6)
+
+
+def test_a_person_who_asks_leaves_nothing_for_the_verification(settings: Settings, bars: pd.DataFrame) -> None:
+    predictor = MLPredictor(settings, until(bars, NOW))
+    predictor.predict_all(SYMBOLS)
+    predictor.write()
+    assert predictor.seen.read(SESSIONS[-1].day) is None
 
 
 # --- history --------------------------------------------------------------------------------------------------------
@@ -339,21 +406,12 @@ def test_a_model_may_predict_from_the_moment_its_last_trade_had_settled(settings
     assert not MLPredictor(settings, until(bars, NOW - timedelta(minutes=1))).is_model_ready()
 
 
-def test_a_model_of_other_features_is_refused(settings: Settings, bars: pd.DataFrame) -> None:
-    model_store = ModelStore(settings.MODELS_DIR)
-    model = model_store.load()
-    card = {**model.card, "features": FEATURES[::-1], "stamp": "20260205_200000"}
-    model_store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), serve=True)
-    with pytest.raises(NoModel, match=r"was trained with other features\. Run: python build_dataset"):
-        MLPredictor(settings, until(bars, NOW)).predict("SIM06")
-
-
 def test_a_model_published_meanwhile_is_taken_up(settings: Settings, bars: pd.DataFrame) -> None:
     predictor = MLPredictor(settings, until(bars, NOW))
     before = predictor.predict("SIM06")
     model_store = ModelStore(settings.MODELS_DIR)
     model = model_store.load()
-    steeper = replace(model.classifier, calibration=replace(model.classifier.calibration, intercept=-2.0))
+    steeper = replace(model.classifier, calibration=replace(model.classifier.calibration, level=-2.0))
     card = {**model.card, "stamp": "20260205_200000"}
     model_store.publish(card, steeper, model.scaler, pd.DataFrame({"a": [1]}), serve=False)
     assert predictor.predict("SIM06") == before
@@ -428,6 +486,90 @@ def test_the_market_is_that_of_the_folders(
     assert door("--json", "--quiet") == 0
     (prediction, *_) = json.loads(capsys.readouterr().out)["predictions"]
     assert "the end of the stored recorded bars" in prediction["reason"]
+
+
+# --- the door that says why ------------------------------------------------------------------------------------------
+
+
+def test_why_shows_what_spoke_for_and_against_and_the_first_gate_that_says_no(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(settings, bars[bars["timestamp"] < NOW])
+    monkeypatch.setenv("MIN_CONFIDENCE", "0.99")
+    assert door("--market", "recorded", "--why", "sim06", "--json") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    told = json.loads(last)
+    assert any(line.startswith("SIM06 at 2026-02-06T14:30: HOLD, ") for line in lines)
+    for side in ("for", "against"):
+        shown = [line.split() for line in lines if line.startswith(f"{side} ")]
+        assert [row[1] for row in shown] == [each["feature"] for each in told[side]]
+        assert [row[3] for row in shown] == [f"{each['contribution']:+.4f}" for each in told[side]]
+        assert shown
+    assert told["first_no"] == f"confidence {told['prediction']['confidence']:.2f} is below 0.99"
+    assert lines[-1] == f"first no: {told['first_no']}"
+
+
+def bought(settings: Settings, symbol: str) -> None:
+    """Books that hold a symbol."""
+    settings.MODELS_DIR.mkdir(exist_ok=True)
+    with Journal(settings.MODELS_DIR / "journal.jsonl", "stamp") as journal:
+        order_id = Books(local_time, journal.events).entry_id(SESSIONS[-1].day, symbol)
+        journal.append(
+            "intent", order_id=order_id, symbol=symbol, qty=1, price=100.0, confidence=0.7,
+            minute=epoch_minute(NOW) - 9, stop_loss=0.02, take_profit=0.04, model_id="m", market="recorded",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("held", "dear", "until_close", "first_no"),
+    [
+        (False, False, False, None),
+        (True, False, False, "already held"),
+        (False, True, False, "learnt from outcomes: confidence "),
+        (False, False, True, "market is closed"),
+        (True, False, True, "already held"),
+    ],
+)
+def test_why_asks_the_gates_that_the_trader_asks(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    held: bool, dear: bool, until_close: bool, first_no: str | None,
+) -> None:  # fmt: skip
+    store(settings, bars if until_close else bars[bars["timestamp"] < NOW])
+    feed = RecordedFeed(bars) if until_close else until(bars, NOW)
+    own = MLPredictor(settings_in(settings.MODELS_DIR.parent), feed).predict("SIM06")["confidence"]
+    monkeypatch.setenv("MIN_CONFIDENCE", str(own - 1e-9))
+    if held:
+        bought(settings, "SIM06")
+    if dear:
+        learn(settings, {"SIM06": 0.01})
+    assert door("--market", "recorded", "--why", "SIM06", "--json") == 0
+    out = capsys.readouterr().out
+    told = json.loads(out.splitlines()[-1])["first_no"]
+    assert told == first_no or (first_no is not None and told.startswith(first_no))
+    assert ("first no: none; only the broker can still refuse" in out) == (first_no is None)
+
+
+def test_why_of_a_symbol_that_has_no_bars_names_that_and_shows_no_features(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(settings, bars[bars["timestamp"] < NOW])
+    assert door("--market", "recorded", "--why", "ZZZ", "--json") == 0
+    out = capsys.readouterr().out
+    told = json.loads(out.splitlines()[-1])
+    assert (told["for"], told["against"], told["first_no"]) == ([], [], "the source has no bars of it")
+    assert "feature" not in "\n".join(out.splitlines()[:-1])
+
+
+@pytest.mark.parametrize("with_bars", [True, False])
+def test_why_without_model_or_bars_ends_with_7_and_one_line(
+    bars: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], with_bars: bool
+) -> None:
+    if with_bars:
+        store(settings_in(tmp_path), bars)
+    assert door("--market", "recorded", "--why", "SIM06") == 7
+    captured = capsys.readouterr()
+    assert ("No trained model found in" if with_bars else "no bars are stored") in captured.err
+    assert captured.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("with_bars", [True, False])

@@ -25,20 +25,23 @@ from trading import logging_restored, settings_in
 import ml_trainer
 from build_dataset import Dataset, prepare, read_dataset, write_dataset
 from config import Settings
-from learning.evaluation import TooFewSessions
+from learning.evaluation import FOLD_SESSIONS, MIN_TRAIN_SESSIONS, StaleDataset, TooFewSessions
 from learning.features import FEATURES
 from learning.labels import had_its_time
 from learning.model_store import ModelStore, NoModel
 from learning.prediction_log import PredictionLog
+from learning.trials import Trials
 from market.hours import at_new_york, new_york, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
-from ml_trainer import MLTrainer, break_even
+from ml_trainer import MLTrainer, chosen_features
+from model_in_use import ModelInUse
 
 ROOT = Path(ml_trainer.__file__).resolve().parent
 SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 19))  # 13: one warms up, one is not settled
 EVENING = at_new_york(SESSIONS[-1].day, "20:00")
 STAMP = "20260219_200000"
+NEEDED = MIN_TRAIN_SESSIONS + 2 * FOLD_SESSIONS  # sessions to judge by
 DOCUMENTED_CARD = [
     "stamp",
     "model_type",
@@ -68,7 +71,7 @@ def small_and_quiet() -> Iterator[None]:
     """Small forests; and boosting on one thread, as its threads spin for each other where the machine is shared."""
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, user_api="openmp"):
         patch.setattr("learning.classifier.TREES", 30)
-        patch.setattr("learning.evaluation._IMPORTANCE_ROWS", 300)
+        patch.setattr("learning.importances.ROWS_A_DAY", 50)
         yield
 
 
@@ -126,7 +129,7 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Train
 def test_the_files_are_the_documented_ones_and_are_named_in_the_output(trained: Trained) -> None:
     names = {path.name for path in trained.settings.MODELS_DIR.iterdir()}
     model = {f"model_random_forest_{STAMP}.pkl", f"scaler_{STAMP}.pkl", f"features_{STAMP}.pkl", f"card_{STAMP}.json"}
-    assert names == model | {f"out_of_fold_{STAMP}.parquet", "current.json", "source.json"}
+    assert names == model | {f"out_of_fold_{STAMP}.parquet", "current.json", "source.json", "trials.json"}
     for name in model:
         assert name in trained.out
     assert str(trained.settings.MODELS_DIR) in trained.out
@@ -137,7 +140,7 @@ def test_the_output_shows_importances_accuracy_precision_and_recall(trained: Tra
     card = trained.card
     for word in ("accuracy", "precision", "recall", "Feature importances", *FEATURES):
         assert word in trained.out
-    assert f"{card['scores']['accuracy']:.1%}" in trained.out
+    assert f"{card['scores']['accuracy']:.2%}" in trained.out
     assert f"{card['importances'][0]['permutation']:+.4f}" in trained.out
     assert f"published: yes - {card['publish_reason']}" in trained.out
     assert f"proven: no - {card['reason']}" in trained.out
@@ -262,8 +265,22 @@ def test_a_second_training_of_the_same_moment_gets_a_stamp_of_its_own_and_an_equ
     assert ModelStore(settings.MODELS_DIR).stamps() == [STAMP, "20260219_200001"]
     assert again.card["scores"] == trained.card["scores"]
     assert again.card["calibration"] == trained.card["calibration"]
-    assert again.published.reason == "the model in use has predicted 0 of these days live, 5 are needed to reject"
+    assert (
+        again.published.reason
+        == "the model in use has predicted 3 of these days on equal terms, 5 are needed to reject"
+    )
     assert "fold 1 of 2" in " ".join(lines)
+
+
+def test_a_model_by_an_earlier_version_is_no_rival(trained: Trained, tmp_path: Path) -> None:
+    # Its out-of-fold rows do not say how much had been learnt by then.
+    settings = copied(trained, tmp_path)
+    store, card = ModelStore(settings.MODELS_DIR), trained.card
+    model, rows = store.load(STAMP), store.out_of_fold(STAMP)
+    store.publish(card, model.classifier, model.scaler, rows.drop(columns="history"), serve=True)
+    training = MLTrainer(settings).train()
+    assert training.published.holds
+    assert training.published.reason == "the model in use is of another kind, so there is no rival"
 
 
 @pytest.mark.parametrize(
@@ -286,6 +303,25 @@ def test_a_model_of_another_kind_or_time_is_no_rival(
     training = MLTrainer(settings).train()
     assert training.published.holds
     assert training.published.reason == f"the model in use is {why}, so there is no rival"
+
+
+def test_a_model_shown_worse_than_the_procedure_of_the_one_in_use_does_not_serve(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the one in use had foreseen its out-of-fold days, without having learnt from more sessions.
+    monkeypatch.setattr("learning.verdicts.MIN_COMPARED_DAYS", 3)
+    settings = copied(trained, tmp_path, MIN_CONFIDENCE=0.5)
+    store, card = ModelStore(settings.MODELS_DIR), trained.card
+    model, rows = store.load(STAMP), store.out_of_fold(STAMP)
+    foreseen = rows.assign(confidence=np.where(rows["net_return"] > 0.005, 0.9, 0.1))
+    store.publish(card, model.classifier, model.scaler, foreseen, serve=True)
+    rejected = MLTrainer(settings).train()
+    assert not rejected.published.holds
+    assert rejected.published.reason.startswith("worse than the model in use on 3 days")
+    assert store.current() == STAMP
+    longer = foreseen.assign(history=foreseen["history"] + 1)
+    store.publish(card, model.classifier, model.scaler, longer, serve=True)
+    assert "0 of these days on equal terms" in MLTrainer(settings).train().published.reason
 
 
 def test_a_model_shown_worse_is_written_but_does_not_serve_until_it_is_asked_to(
@@ -327,6 +363,96 @@ def test_use_of_an_unknown_or_damaged_model_is_refused(
     (settings.MODELS_DIR / f"scaler_{STAMP}.pkl").unlink()
     assert door(settings, "--use", STAMP)[0] == 7
     assert f"scaler_{STAMP}.pkl is missing" in capsys.readouterr().err
+
+
+# --- how often was it tried -----------------------------------------------------------------------------------------
+
+
+def test_a_refit_of_the_same_configuration_is_no_new_trial(trained: Trained, tmp_path: Path) -> None:
+    settings = copied(trained, tmp_path)
+    assert trained.card["trials"]["count"] == 1
+    assert MLTrainer(settings).train().card["trials"]["count"] == 1
+    assert MLTrainer(settings).train(as_of=EVENING - timedelta(hours=5)).card["trials"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"MIN_CONFIDENCE": 0.5},
+        {"MAX_OPEN_POSITIONS": 1},
+        {"ML_MODEL_TYPE": "gradient_boosting"},
+        {"LEFT_OUT_FEATURES": ("return_1",)},
+    ],
+)
+def test_another_threshold_kind_or_choice_of_features_is_another_trial(
+    trained: Trained, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    card = MLTrainer(copied(trained, tmp_path, **changes)).train().card
+    assert card["trials"]["count"] == 2
+    assert len(Trials(settings_in(tmp_path).MODELS_DIR / "trials.json")) == 2
+
+
+def test_the_deflated_sharpe_ratio_asks_for_more_after_more_trials(trained: Trained, tmp_path: Path) -> None:
+    settings = copied(trained, tmp_path, MIN_CONFIDENCE=0.2)
+    first = MLTrainer(settings).train().card["trials"]
+    trials = Trials(settings.MODELS_DIR / "trials.json")
+    for number in range(20):
+        daily = np.array([0.001, 0.0, -0.001]) * (-1) ** number + 0.0002 * number
+        trials.record({"another": number}, EVENING, daily)
+    later = MLTrainer(settings).train().card["trials"]
+    assert later["count"] == 22
+    assert (later["sharpe"], later["standard_error"]) == (first["sharpe"], first["standard_error"])
+    assert later["deflated"] < first["deflated"]
+
+
+# --- features left out ----------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_was_trained_without_a_feature_predicts_without_it(trained: Trained, tmp_path: Path) -> None:
+    left_out = (FEATURES[0], FEATURES[5])
+    settings = copied(trained, tmp_path, LEFT_OUT_FEATURES=left_out)
+    training = MLTrainer(settings).train()
+    kept = [name for name in FEATURES if name not in left_out]
+    assert training.card["features"] == kept
+    assert [row["feature"] for row in training.card["importances"]] != FEATURES
+    assert sorted(row["feature"] for row in training.card["importances"]) == sorted(kept)
+    assert set(training.card["drift"]["features"]["features"]) < set(kept) | {"session_elapsed"}
+    assert training.published.reason == "the model in use is of another kind, so there is no rival"
+    matrix = read_dataset(settings).examples[FEATURES].head(50).to_numpy(copy=True)
+    in_use = ModelInUse(settings, "recorded", "recorded")
+    own, _ = in_use.confidence(EVENING, ["SIM06"] * 50, matrix)
+    assert own.std() > 0
+    matrix[:, [FEATURES.index(name) for name in left_out]] = np.nan  # it does not even look at them
+    np.testing.assert_array_equal(in_use.confidence(EVENING, ["SIM06"] * 50, matrix)[0], own)
+    matrix[0, FEATURES.index(kept[0])] = np.nan
+    assert np.isnan(in_use.confidence(EVENING, ["SIM06"] * 50, matrix)[0]).tolist() == [True, *[False] * 49]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("return_1,retrun_5", "LEFT_OUT_FEATURES names retrun_5, which no feature is called; see learning/features.py"),
+        (",".join(FEATURES), "LEFT_OUT_FEATURES leaves no feature to learn from; name fewer"),
+    ],
+)
+def test_a_choice_of_features_that_cannot_be_learnt_from_exits_with_2_in_one_line(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    words: str,
+) -> None:
+    settings = copied(trained, tmp_path)
+    monkeypatch.setenv("LEFT_OUT_FEATURES", value)
+    assert door(settings)[0] == 2
+    assert capsys.readouterr().err == f"ml_trainer: {words}\n"
+    assert ModelStore(settings.MODELS_DIR).stamps() == [STAMP]
+
+
+def test_without_a_choice_all_features_are_learnt_from_in_their_order(tmp_path: Path) -> None:
+    assert chosen_features(settings_in(tmp_path)) == FEATURES
+    assert chosen_features(settings_in(tmp_path, LEFT_OUT_FEATURES=(FEATURES[1],))) == [FEATURES[0], *FEATURES[2:]]
 
 
 # --- what is hidden and what is refused -----------------------------------------------------------------------------
@@ -389,6 +515,16 @@ def test_a_data_set_with_other_features_is_refused(
     assert "was made with other features. Run: python build_dataset.py" in err
 
 
+def test_a_data_set_by_an_earlier_version_is_refused(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = {key: value for key, value in dataset.about.items() if key != "selection"}
+    settings = folders(tmp_path, Dataset(dataset.examples.drop(columns="close"), about))
+    assert "was made with other columns. Run: python build_dataset.py" in refused(settings, capsys)
+    with pytest.raises(StaleDataset):
+        MLTrainer(settings).train()
+
+
 def test_fewer_examples_than_the_setting_are_refused(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,7 +540,7 @@ def test_fewer_examples_than_the_setting_are_refused(
     ("argv", "words"),
     [
         (["--as-of", "2026-02-02T20:00-05:00"], "0 examples, MIN_TRAINING_SAMPLES is 500"),
-        (["--as-of", "2026-02-13T20:00-05:00"], "examples of 8 sessions, 11 are needed to judge"),
+        (["--as-of", "2026-02-13T20:00-05:00"], f"examples of 8 sessions, {NEEDED} are needed to judge"),
         (["--symbols", "SIM01"], "0 examples"),
     ],
 )
@@ -445,12 +581,6 @@ def test_a_trainer_opens_nothing_until_it_trains(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(NoModel):
         ModelStore(settings.MODELS_DIR).load()
-
-
-def test_break_even_is_where_winners_pay_for_losers() -> None:
-    judged = pd.DataFrame({"label": [1.0, 1.0, 0.0], "net_return": [0.03, 0.01, -0.01]})
-    assert break_even(judged) == pytest.approx(1 / 3)
-    assert break_even(judged.head(2)) is None
 
 
 def test_the_data_set_is_as_it_was_after_training(trained: Trained, dataset: Dataset) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from learning.classifier import Calibration, TradeClassifier, fit, versions
+from learning.classifier import Calibration, IsotonicCalibration, TradeClassifier, fit, raw_score, versions
 from learning.model_store import KEPT_MODELS, ModelStore, NoModel
 
 FEATURES = ["b", "a", "c"]
@@ -28,7 +28,7 @@ def fitted() -> tuple[StandardScaler, TradeClassifier]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learning.classifier.TREES", 10)
         scaler, estimator = fit("random_forest", ROWS, (ROWS[:, 0] > 0).astype(float), np.full(200, 0.5))
-    return scaler, TradeClassifier(estimator, Calibration(0.7, -0.1))
+    return scaler, TradeClassifier(estimator, Calibration(-0.1, 0.7, 0.7))
 
 
 @pytest.fixture
@@ -68,6 +68,17 @@ def test_a_published_model_predicts_the_same_once_loaded(
     assert model.features == FEATURES
     assert model.card["market"] == "recorded"
     pd.testing.assert_frame_equal(store.out_of_fold(FIRST), OUT_OF_FOLD)
+
+
+def test_a_calibration_of_steps_comes_back_as_it_was(
+    store: ModelStore, fitted: tuple[StandardScaler, TradeClassifier]
+) -> None:
+    scaler, sigmoid = fitted
+    steps = IsotonicCalibration(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.4, 0.8]))
+    publish(store, (scaler, TradeClassifier(sigmoid.estimator, steps)))
+    confidence = store.load().confidence(ROWS)
+    np.testing.assert_array_equal(confidence, steps(raw_score(sigmoid.estimator, scaler.transform(ROWS))))
+    assert np.ptp(confidence) > 0.2
 
 
 @pytest.mark.parametrize("model_type", ["random_forest", "gradient_boosting"])
@@ -156,6 +167,21 @@ def test_a_model_that_was_not_published_does_not_serve_but_can_be_asked_for(
     publish(store, fitted, "20260303_200000")
     publish(store, fitted, "20260304_200000", serve=False)
     assert store.current() == "20260303_200000"
+
+
+def test_all_cards_come_oldest_first_and_one_that_cannot_be_read_takes_no_other_away(
+    store: ModelStore, fitted: tuple[StandardScaler, TradeClassifier], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert store.cards() == []
+    for stamp in (stamps(4)[2], stamps(4)[0], stamps(4)[3], stamps(4)[1]):
+        publish(store, fitted, stamp, serve=stamp != stamps(4)[1])
+    assert [card["stamp"] for card in store.cards()] == stamps(4)
+    paths = store.paths(stamps(4)[3], "random_forest")
+    paths["card"].write_text('{"stamp": ')
+    assert [card["stamp"] for card in store.cards()] == stamps(4)[:3]
+    assert f"no card of {stamps(4)[3]}" in caplog.text
+    (tmp_path / "models" / "current.json").unlink()
+    assert store.current() == stamps(4)[2]
 
 
 def test_using_an_unknown_stamp_changes_nothing(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from trading import publish_eager_model, settings_in
+from trading import CostlyBroker, journal_of, publish_eager_model, settings_in
 
 from config import Settings
+from gates import LEARNT
+from learning.features import compute_features
+from learning.reviews import Reviews
 from market.bars import NoBars
-from market.hours import sessions_between
+from market.hours import at_new_york, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import simulate_bars
 from replay import MIN_HISTORY_SESSIONS, ReplayPredictor, history_before, run_replay
@@ -88,3 +92,49 @@ def test_only_chosen_symbols_are_bought(settings: Settings, feed: RecordedFeed) 
     trader = replayed(replace(settings, SYMBOLS=("SIM09",)), feed)
     assert {t.symbol for t in trader.books.trades.values()} <= {"SIM09"}
     assert trader.books.trades
+
+
+# --- evenings --------------------------------------------------------------------------------------------------------
+
+
+def test_each_evening_of_a_replay_is_reviewed_and_kept(settings: Settings, feed: RecordedFeed) -> None:
+    trader = replayed(settings, feed)
+    reviews = Reviews(settings.MODELS_DIR / "reviews").all()
+    assert [review["session"] for review in reviews] == [str(session.day) for session in TRADED]
+    for review, session in zip(reviews, TRADED, strict=True):
+        assert datetime.fromisoformat(review["as_of"]) == at_new_york(session.day, "20:00")
+        assert review["verification"] is None  # recorded bars are the final ones
+        assert trader.books.duties["review", str(session.day)] == "done"
+        assert review["drift"]["light"] is not None
+
+
+def test_a_replay_again_over_its_own_reviews_learns_nothing_from_the_future(
+    settings: Settings, feed: RecordedFeed, tmp_path: Path
+) -> None:
+    def run(folder: Path) -> list[dict[str, object]]:
+        there = settings_in(folder, MIN_CONFIDENCE=0.6)
+        cash, cost = there.PAPER_CASH, there.ROUND_TRIP_COST_PCT
+        broker = CostlyBroker(None, cash, cost, extra_cost=dict.fromkeys(["SIM06", "SIM09"], 0.0075))
+        run_replay(there, feed, TRADED, Console(quiet=True), retrain="never", broker=broker)
+        return [event for event in journal_of(there) if event["kind"] in ("signal", "intent")]
+
+    first = run(tmp_path)  # the folder of `settings`
+    assert any(str(event.get("reason")).startswith(LEARNT) for event in first)
+    shutil.copytree(tmp_path / "models", tmp_path / "again" / "models")
+    for name in ("journal.jsonl", "trade_history.json", "followed_trades.jsonl"):
+        (tmp_path / "again" / "models" / name).unlink()
+    shutil.rmtree(tmp_path / "again" / "models" / "predictions")
+    assert run(tmp_path / "again") == first
+
+
+def test_a_replay_explains_the_prediction_of_the_minute_it_is_asked_about(
+    settings: Settings, feed: RecordedFeed
+) -> None:
+    predictor, now = ReplayPredictor(settings, feed), TRADED[0].open.replace(minute=45)
+    predictor.at_minute(now, ["SIM06"], [], 0)
+    spoke = predictor.why(now, "SIM06")
+    known = feed.bars(["SIM06"], SESSIONS[0].open, now)
+    row = compute_features(known).iloc[-1]
+    assert spoke
+    assert all(each["value"] == pytest.approx(row[each["feature"]], rel=1e-9) for each in spoke)
+    assert predictor.why(now, "ZZZ") == []

@@ -7,138 +7,23 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
-from html.parser import HTMLParser
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
+from reporting import CARD, EARLIER_CARD, HOSTILE, REVIEW, BooksOnDisk, Events, Page
 from trading import settings_in
 
 import report
-from config import Settings
 from desk.journal import Journal
 from desk.orders import Execution
+from learning.followed import COLUMNS, Followed, follow
 from market.bars import NoBars
 from market.hours import epoch_minute
 from market.simulated_feed import BANNER
 from trader import LiveTrader, local_time
 
-Events = list[dict[str, Any]]
 DAY = "2026-03-02"
-HOSTILE = """<script>alert("1")</script>&'[bold]"""
-CARD = {
-    "published": True,
-    "versions": {},
-    "sha256": {},
-    "stamp": "20260227_200000",
-    "model_type": "random_forest",
-    "symbols": ["AAPL"],
-    "train_start": "2026-01-29T14:30:00+00:00",
-    "train_end": "2026-02-27T21:00:00+00:00",
-    "rows": 93_637,
-    "independent_rows": 426,
-    "features": ["rsi_14", "atr_14", "bar_range"],
-    "proven": False,
-    "reason": "too few signals: 7",
-    "scores": {
-        "auc": 0.6176, "accuracy": 0.58, "precision": None, "recall": 0.1, "brier": 0.25, "ece": 0.06, "signals": 0,
-        "net_return_per_signal": None,
-    },
-    "baseline": {"share_profitable": 0.42, "always_buy_net_return": -0.0004, "break_even_confidence": 0.43},
-    "importances": [
-        {"feature": "rsi_14", "permutation": 0.03, "impurity": None},
-        {"feature": "atr_14", "permutation": -0.01, "impurity": None},
-        {"feature": "bar_range", "permutation": None, "impurity": None},
-    ],
-    "calibration": {"table": [{"rows": 412, "confidence": 0.65, "profitable": 0.5801}]},
-}  # fmt: skip
-
-
-class Page(HTMLParser):
-    """What a browser makes of a page: its tables by caption, its text, its tags."""
-
-    VOID = frozenset({"meta"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.ids: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.words: list[str] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self._rows: list[list[str]] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self._rows = []
-        elif tag == "tr":
-            self._rows.append([])
-        elif tag in ("td", "th"):
-            self._rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        self.words.append(" ")
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.open:
-            return
-        self.words.append(data)
-        if self.open and self.open[-1] in ("td", "th"):
-            self._rows[-1][-1] += data
-        elif self.open and self.open[-1] == "caption":
-            self.tables[data] = self._rows
-
-
-class BooksOnDisk:
-    """A models folder with what a trader leaves there."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.belong_to("recorded")
-
-    def write(self, *stories: Events) -> None:
-        with Journal(self.settings.MODELS_DIR / "journal.jsonl", "stamp") as journal:
-            for event in (event for story in stories for event in story):
-                journal.append(**event)
-
-    def belong_to(self, market: str) -> None:
-        self._put("source.json", {"market": market, "feed": market})
-
-    def serve(self, card: dict[str, Any]) -> None:
-        self._put(f"card_{card['stamp']}.json", card)
-        self._put("current.json", {"stamp": card["stamp"]})
-
-    def html(self) -> str:
-        return report.write_page(self.settings, self.settings.DATA_DIR / "report.html").read_text()
-
-    def page(self) -> Page:
-        return Page(self.html())
-
-    def terminal(self, width: int = 200) -> str:
-        output = StringIO()
-        report.show(self.settings, Console(file=output, width=width))
-        return output.getvalue()
-
-    def _put(self, name: str, content: dict[str, Any]) -> None:
-        self.settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
-        (self.settings.MODELS_DIR / name).write_text(json.dumps(content))
 
 
 @pytest.fixture
@@ -180,6 +65,11 @@ def sold(symbol: str, hhmm: str, qty: int, price: float, reason: str = "target",
     return execution(symbol, "SELL", hhmm, qty, price, reason, day)
 
 
+def spoke(symbol: str, hhmm: str, *features: tuple[str, float, float], day: str = DAY) -> Events:
+    why = [{"feature": name, "value": value, "contribution": added} for name, value, added in features]
+    return [{"kind": "why", "order_id": f"{day}-{symbol}-{hhmm}", "spoke": why}]
+
+
 def minutes(*equity: float, first: str = "09:30", day: str = DAY) -> Events:
     start = at(first, day)
     return [{"kind": "minute", "minute": start + i, "equity": usd, "cash": usd} for i, usd in enumerate(equity)]
@@ -215,10 +105,25 @@ def test_each_closed_trade_stands_in_the_page_as_in_the_books_to_the_cent(books:
     rows = books.page().tables["Closed trades, newest first"]
     assert rows[0][4:9] == ["entry, USD", "exit, USD", "sold by", "P&L, USD", "P&L, %"]
     assert [row[0:1] + row[2:] for row in rows[1:]] == [
-        ["2026-03-02 10:06", "MSFT", "1", "400.00", "400.00", "time", "+0.00", "+0.00%", "0.70"],
-        ["2026-03-02 10:05", "NVDA", "3", "180.50", "176.90", "stop", "-10.81", "-2.00%", "0.70"],
-        ["2026-03-02 10:00", "AAPL", "5", "250.01", "260.01", "target", "+50.02", "+4.00%", "0.70"],
+        ["2026-03-02 10:06", "MSFT", "1", "400.00", "400.00", "time", "+0.00", "+0.00%", "0.70", "-"],
+        ["2026-03-02 10:05", "NVDA", "3", "180.50", "176.90", "stop", "-10.81", "-2.00%", "0.70", "-"],
+        ["2026-03-02 10:00", "AAPL", "5", "250.01", "260.01", "target", "+50.02", "+4.00%", "0.70", "-"],
     ]
+
+
+def test_each_trade_names_two_features_that_spoke_for_it_and_unfolds_all_with_what_they_added(
+    books: BooksOnDisk,
+) -> None:
+    why = (("bar_range", 0.0, 0.1319), ("rsi_14", 0.1497, 0.0728), ("atr_14", 0.001, 0.02))
+    books.write(bought("AAPL", "10:00", 5, 250.0) + spoke("AAPL", "10:00", *why))
+    books.write(sold("AAPL", "11:00", 5, 260.0), bought("NVDA", "12:00", 5, 180.0), spoke("NVDA", "12:00", why[2]))
+    page = books.page()
+    closed, held = page.tables["Closed trades, newest first"], page.tables["Open positions"]
+    assert (closed[0][-1], held[0][-1]) == ("spoke for it", "spoke for it")
+    assert closed[1][-1] == "bar_range, rsi_14+0.132 bar_range 0.0000+0.073 rsi_14 0.1497+0.020 atr_14 0.0010"
+    assert held[1][-1] == "atr_14+0.020 atr_14 0.0010"
+    assert "Spoke for it: the features that moved the model's score most towards buying" in page.text
+    assert page.tags >= {"details", "summary"}
 
 
 def test_page_terminal_and_summary_agree_on_performance(books: BooksOnDisk) -> None:
@@ -246,7 +151,7 @@ def test_a_profit_factor_needs_a_loss(books: BooksOnDisk) -> None:
 def test_an_open_position_shows_its_levels(books: BooksOnDisk) -> None:
     books.write(*A_DAY)
     assert books.page().tables["Open positions"][1] == [
-        "2026-03-02 14:00", "TSLA", "2", "301.25", "295.23", "313.30", "0.70",
+        "2026-03-02 14:00", "TSLA", "2", "301.25", "295.23", "313.30", "0.70", "-",
     ]  # fmt: skip
     assert re.search(r"03-02 14:00 +TSLA +2 +301.25 +295.23 +313.30 +0.70", books.terminal())
 
@@ -275,21 +180,12 @@ def test_trades_are_listed_up_to_ten_on_the_terminal_and_all_in_the_page(books: 
     assert len(books.page().tables["Closed trades, newest first"]) == 1 + 12
 
 
-def test_calibration_says_what_a_confidence_meant(books: BooksOnDisk) -> None:
-    books.write()
-    books.serve(CARD)
-    page = books.page()
-    assert page.tables["Calibration"] == [["mean confidence", "profitable, %", "of rows"], ["0.65", "58.01%", "412"]]
-    assert "a confidence around 0.65 meant that 58.01% of 412 rows were profitable" in page.text
-    assert "unproven: too few signals: 7" in page.text
-    assert "random_forest 20260227_200000, unproven: too few signals: 7" in books.terminal()
-
-
-def test_importances_become_bars_on_both_sides_of_zero(books: BooksOnDisk) -> None:
-    books.write()
-    books.serve(CARD)
-    bars = re.findall(r'<rect x="([\d.]+)" width="([\d.]+)"', books.html())
-    assert bars == [("25.0", "75.0"), ("0.0", "25.0"), ("25.0", "0.5")]
+def test_signals_turned_down_for_a_learnt_cost_are_counted_together(books: BooksOnDisk) -> None:
+    cost = [f"learnt cost: confidence 0.7{i} becomes 0.5{i}" for i in range(3)]
+    books.write(*(signal("NVDA", f"10:3{i}", reason) for i, reason in enumerate(cost)), ended(highest_confidence=0.7))
+    assert books.page().tables["Signals not taken"][1:] == [["learnt cost", "3"]]
+    assert "not taken: 3 learnt cost" in books.terminal()
+    assert words_of_the_day(books).startswith("No signal led to a purchase: 3 learnt cost; highest confidence")
 
 
 def test_the_curve_keeps_a_single_deep_minute_of_a_long_history(books: BooksOnDisk) -> None:
@@ -356,6 +252,21 @@ def test_an_order_that_found_no_fill_is_not_called_silence(books: BooksOnDisk) -
     assert words_of_the_day(books).startswith("No signal led to a purchase: no order was filled")
 
 
+def test_a_session_says_how_many_in_a_row_were_silent(books: BooksOnDisk) -> None:
+    books.write(ended(silent_sessions=1), ended("2026-03-03", silent_sessions=2))
+    assert "; silent for 2 sessions;" in words_of_the_day(books)
+    head, newest, oldest = books.page().tables["Sessions, newest first"]
+    column = head.index("silent in a row")
+    assert (newest[column], oldest[column]) == ("2", "1")
+    assert "Silent in a row: sessions up to this one without a confidence at the threshold." in books.page().text
+
+
+def test_a_session_of_an_earlier_version_does_not_tell_how_long_it_was_silent(books: BooksOnDisk) -> None:
+    books.write(ended())
+    head, row = books.page().tables["Sessions, newest first"]
+    assert row[head.index("silent in a row")] == "-"
+
+
 def test_a_session_without_predictions_says_so(books: BooksOnDisk) -> None:
     books.write(ended(predicted=0, highest_confidence=0.0, highest_symbol="", highest_time="", break_even=None))
     assert words_of_the_day(books).startswith("Nothing was predicted")
@@ -394,6 +305,9 @@ def test_books_without_an_event_are_explained_in_words(books: BooksOnDisk) -> No
         "No buy signals generated",
         "No minute of a session is in the books yet.",
         "No trained model found",
+        "No evening has been reviewed yet",
+        "No model has been trained yet",
+        "No model with importances is there yet",
         "No duty has been due yet",
     ):
         assert words in text
@@ -405,10 +319,14 @@ def test_an_account_that_never_moved_has_no_curve_but_a_sentence(books: BooksOnD
     assert "Equity has stood at 100,000.00 USD in all 2 minutes" in books.page().text
 
 
+@pytest.mark.parametrize("card", [CARD, EARLIER_CARD])
 @pytest.mark.parametrize("story", [A_DAY, (minutes(1e5, 1e5 + 1),), (ended(break_even=None),), ()])
-def test_no_page_shows_a_missing_number_as_nan_or_none(books: BooksOnDisk, story: tuple[Events, ...]) -> None:
+def test_no_page_shows_a_missing_number_as_nan_or_none(
+    books: BooksOnDisk, story: tuple[Events, ...], card: dict[str, object]
+) -> None:
     books.write(*story)
-    books.serve(CARD)
+    books.serve(card)
+    books.review(REVIEW)
     page = books.page()
     shown = " ".join([page.text, *(value for _, value in page.attributes if _ != "preserveaspectratio")])
     assert re.findall(r"(?i)\b(nan|nat|none|null|inf(?:inity)?)\b", shown) == []
@@ -418,9 +336,23 @@ def test_no_page_shows_a_missing_number_as_nan_or_none(books: BooksOnDisk, story
 def test_a_page_refers_to_nothing_outside_itself(books: BooksOnDisk, story: tuple[Events, ...]) -> None:
     books.write(*story)
     books.serve(CARD)
+    books.review(REVIEW)
     html = books.html()
-    assert re.findall(r"(?i)https?:|//|src=|href=|@import|url\(", html) == []
+    assert re.findall(r"(?i)https?:|//|src=|href=.[^#]|@import|url\(", html) == []
     assert not {"script", "link", "img", "iframe", "object"} & Page(html).tags
+
+
+def test_the_contents_lead_to_every_section(books: BooksOnDisk) -> None:
+    books.write()
+    page = books.page()
+    led = [value.removeprefix("#") for name, value in page.attributes if name == "href"]
+    sections = [value for name, value in page.attributes if name == "aria-labelledby"]
+    assert led == sections
+    assert set(led) <= set(page.ids)
+    assert led[6:13] == [
+        "can-it-be-believed", "what-a-confidence-meant", "what-outcomes-taught", "drift", "verified-live", "models",
+        "importances-over-models",
+    ]  # fmt: skip
 
 
 def test_a_hostile_name_is_shown_and_never_obeyed(books: BooksOnDisk) -> None:
@@ -435,11 +367,24 @@ def test_a_hostile_name_is_shown_and_never_obeyed(books: BooksOnDisk) -> None:
         ended("2026-03-03", highest_symbol=HOSTILE),
         duty("failed", HOSTILE),
     )
-    books.serve(CARD | {"reason": HOSTILE, "importances": [{"feature": HOSTILE, "permutation": 0.1, "impurity": 0.1}]})
+    importances = [{"feature": HOSTILE, "permutation": 0.1, "standard_error": 0.1, "impurity": 0.1}]
+    books.serve(CARD | {"reason": HOSTILE, "publish_reason": HOSTILE, "importances": importances})
+    shown = ("costs", "turned_down", "win_rates", "drift", "verification", "followed")
+    books.review(REVIEW | {name: _made_hostile(REVIEW[name]) for name in shown})
     page = books.page()
     assert "script" not in page.tags
-    assert page.text.count(HOSTILE) == 10
-    assert books.terminal(width=400).count(HOSTILE) == 7
+    assert page.text.count(HOSTILE) == 33
+    assert books.terminal(width=400).count(HOSTILE) == 8
+
+
+def _made_hostile(value: object) -> object:
+    """The same record with HOSTILE in place of each text, but for lights and times."""
+    if isinstance(value, dict):
+        kept = ("light", "timestamp")
+        return {name: each if name in kept else _made_hostile(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_made_hostile(each) for each in value]
+    return HOSTILE if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("market", ["simulated", "recorded"])
@@ -483,6 +428,27 @@ def test_a_trade_without_exit_is_nan_in_the_frame(books: BooksOnDisk) -> None:
     assert str(trades.loc["AAPL", "exit_time"]) == "2026-03-02 11:00:00-05:00"
 
 
+def test_trades_that_were_not_made_are_a_frame(books: BooksOnDisk) -> None:
+    assert list(report.followed(books.settings)) == COLUMNS
+    when = pd.Timestamp("2026-03-02 15:00", tz="UTC")
+    new = pd.DataFrame([{"symbol": "AAPL", "timestamp": when, "kind": "shadow", "confidence": 0.6}])
+    books.settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
+    Followed(books.settings.MODELS_DIR / "followed_trades.jsonl").write(follow(new[:0], new))
+    frame = report.followed(books.settings)
+    assert frame[["symbol", "timestamp", "confidence"]].to_numpy().tolist() == [["AAPL", when, 0.6]]
+
+
+def test_learnt_costs_are_a_frame_with_a_row_per_review_and_symbol(books: BooksOnDisk) -> None:
+    empty = report.costs(books.settings)
+    assert (len(empty), list(empty)[:3]) == (0, ["session", "symbol", "legs"])
+    books.review(REVIEW, REVIEW | {"session": "2026-03-03", "costs": REVIEW["costs"][:1]})
+    frame = report.costs(books.settings)
+    assert list(frame) == list(empty)
+    assert frame[["session", "symbol", "extra_cost"]].to_numpy().tolist() == [
+        ["2026-03-02", "AAPL", 0.0], ["2026-03-02", "NVDA", 0.0042], ["2026-03-03", "AAPL", 0.0],
+    ]  # fmt: skip
+
+
 # --- the door --------------------------------------------------------------------------------------------------------
 
 
@@ -519,6 +485,7 @@ def test_the_door_ends_with_one_strict_json_object(door: BooksOnDisk, capsys: py
     assert (result["equity"], result["signals"], result["model"]) == (99_958.25, 5, None)
     assert result["sessions"][0]["bought"] == 4
     assert result["duties"] == {"train": {"done": 1}}
+    assert result["learnt"]["review"] is None
     assert Path(result["page"]) == out
     Page(out.read_text())
 

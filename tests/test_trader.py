@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ from market.bars import Bar, check_bars
 from market.clock import ReplayClock
 from market.hours import Session, epoch_minute, sessions_between
 from market.recorded_feed import RecordedFeed
-from ml_predictor import Prediction
+from model_in_use import Prediction
 from trader import LiveTrader
 
 DAYS = sessions_between(date(2026, 11, 24), date(2026, 12, 1))  # 24, 25, 27 (early close), 30, 1
@@ -52,16 +52,36 @@ def market(
 
 @dataclass
 class FakePredictor:
-    """Confidence by symbol and minute; 0.1 where the test says nothing."""
+    """Confidence by symbol and minute; 0.1 where the test says nothing. `own` is the model's, where it was lowered.
+
+    `asked` lists what was asked of it besides predictions, in order.
+    """
 
     folder: Path
     wanted: dict[tuple[str, datetime], float]
     proven: bool = True
     missing: bool = False
     break_even: float | None = 0.44
+    own: dict[tuple[str, datetime], float] = field(default_factory=dict)
+    light: str | None = None  # of the newest review; without one there is none
+    asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.log = PredictionLog(self.folder / "predictions")
+
+    def review(self, now: datetime) -> Any:
+        return None if self.light is None else {"drift": {"light": self.light, "words": "wilder days than learnt"}}
+
+    def why(self, now: datetime, symbol: str) -> list[dict[str, Any]]:
+        self.asked.append(f"why {symbol}")
+        return [{"feature": "rsi", "value": 1 / 3, "contribution": 0.1}]
+
+    def remember(self, now: datetime) -> None:
+        self.asked.append("remember")
+
+    def write(self) -> None:
+        self.log.write()
+        self.asked.append("write")
 
     def model(self, now: datetime) -> Any:
         if self.missing:
@@ -72,7 +92,7 @@ class FakePredictor:
     def at_minute(self, now: datetime, symbols: Sequence[str], new_bars: Iterable[Bar], since: int) -> list[Prediction]:
         always = self.wanted.get
         return [
-            Prediction(s, always((s, now), always((s, None), 0.1)), 100.0, None)  # type: ignore[arg-type]
+            Prediction(s, always((s, now), always((s, None), 0.1)), 100.0, None, self.own.get((s, now)))  # type: ignore[arg-type]
             for s in symbols
         ]
 
@@ -111,7 +131,7 @@ def desk(
     settings: Settings | None = None,
     start: datetime | None = None,
     each_minute_on_disk: bool = False,
-    **predictor: bool,
+    **predictor: Any,
 ) -> Iterator[Desk]:
     settings = settings or settings_in(folder)
     broker = PaperBroker(settings.MODELS_DIR / "paper_account.json", settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT)
@@ -446,3 +466,165 @@ def test_a_journal_that_was_lost_while_the_account_was_not_is_refused(tmp_path: 
     (tmp_path / "models" / "journal.jsonl").unlink()
     with pytest.raises(BooksDisagree, match="0-20261124-AAA-buy-1"), desk(tmp_path, market(), {}, start=DAYS[2].open):
         pass
+
+
+# --- what outcomes have taught ---------------------------------------------------------------------------------------
+
+
+def test_a_signal_that_learnt_costs_turn_down_is_written_with_the_reason_and_not_bought(tmp_path: Path) -> None:
+    when = at(DAYS[0], "10:00")
+    with desk(tmp_path, market(), {("AAA", when): 0.4}, own={("AAA", when): 0.8}) as d:
+        d.run(DAYS[0])
+        assert d.trades() == []
+        (signal,) = d.trader.books.signals
+        (kept,) = [p for p in d.predictor.log.read("AAA") if p["timestamp"][11:16] == "10:00"]
+    assert (signal["taken"], signal["confidence"]) == (False, 0.8)
+    assert signal["reason"] == "learnt from outcomes: confidence 0.80 becomes 0.40"
+    assert (kept["confidence"], kept["model_confidence"], kept["signal"]) == (0.4, 0.8, 0)
+    assert "learnt from outcomes: confidence 0.80 becomes 0.40" in d.said[-1]
+
+
+def test_a_lowered_confidence_that_still_reaches_the_threshold_is_bought_and_both_are_kept(tmp_path: Path) -> None:
+    when = at(DAYS[0], "10:00")
+    with desk(tmp_path, market(), {("AAA", when): 0.7}, own={("AAA", when): 0.8}) as d:
+        d.run(DAYS[0])
+        (trade,) = json.loads(json.dumps(d.trader.books.view()))["trades"]
+        (signal,) = d.trader.books.signals
+    assert (trade["confidence"], trade["model_confidence"]) == (0.7, 0.8)
+    assert (signal["confidence"], signal["taken"]) == (0.8, True)
+
+
+@pytest.mark.parametrize(("light", "lines"), [("red", 2), ("amber", 2), ("green", 0), (None, 0)])
+def test_a_drift_light_that_is_not_green_is_said_once_at_each_open(
+    tmp_path: Path, light: str | None, lines: int
+) -> None:
+    with desk(tmp_path, market(["AAA"]), {}, light=light) as d:
+        d.run(*DAYS[:2])
+    said = [line for line in d.said if "drift is" in line]
+    assert len(said) == lines
+    assert all(f"09:30  drift is {light}: wilder days than learnt" in line for line in said)
+
+
+@pytest.mark.parametrize(("stops", "bought"), [(True, ["AAA"]), (False, ["AAA", "BBB"])])
+def test_red_drift_stops_entries_only_where_the_setting_says_so_and_exits_go_on(
+    tmp_path: Path, stops: bool, bought: list[str]
+) -> None:
+    feed = market(special={("AAA", at(DAYS[1], "09:45")): (100.0, 100.0, 97.0, 98.0)})
+    wanted = {("AAA", at(DAYS[0], "15:00")): 0.8, ("BBB", at(DAYS[1], "10:00")): 0.8}
+    settings = settings_in(tmp_path, STOP_ENTRIES_ON_RED_DRIFT=stops)
+    with desk(tmp_path, feed, wanted, settings=settings) as d:
+        d.run(DAYS[0])
+        d.predictor.light = "red"
+        d.run(DAYS[1])
+        assert [t.symbol for t in d.trades()] == bought
+        assert (d.trades()[0].exit_reason, d.trades()[0].exit_time) == ("stop", "2026-11-25T09:45:00-05:00")
+        reasons = [s["reason"] for s in d.trader.books.signals if not s["taken"]]
+    assert reasons == ["the drift light is red (STOP_ENTRIES_ON_RED_DRIFT)"] * stops
+
+
+# --- why, and who says no --------------------------------------------------------------------------------------------
+
+
+def test_orders_leave_before_what_was_seen_is_kept_and_reasons_are_computed(tmp_path: Path) -> None:
+    when = at(DAYS[0], "10:00")
+    with desk(tmp_path, market(), {("AAA", when): 0.8, ("BBB", when): 0.7}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "09:59"))
+        submit, asked = d.broker.submit, d.predictor.asked
+        asked.clear()
+        d.broker.submit = lambda order: (asked.append(f"order {order.symbol}"), submit(order))  # type: ignore[method-assign, assignment, func-returns-value]
+        d.run(DAYS[0], until=at(DAYS[0], "10:01"), after=at(DAYS[0], "09:59"))
+    assert asked == ["order AAA", "order BBB", "remember", "why AAA", "why BBB", "remember"]
+
+
+def test_the_features_that_spoke_for_a_purchase_are_kept_with_the_trade(tmp_path: Path) -> None:
+    spoke = [{"feature": "rsi", "value": 0.333333, "contribution": 0.1}]
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0])
+        d.trader.flush()
+        (event,) = [e for e in journal_of(d.trader.settings) if e["kind"] == "why"]
+        (trade,) = json.loads((tmp_path / "models" / "trade_history.json").read_text())["trades"]
+    assert (event["order_id"], event["spoke"]) == (trade["id"], spoke)
+    assert trade["why"] == spoke
+    assert d.predictor.asked.count("why AAA") == 1
+
+
+def test_an_explanation_that_fails_costs_the_trade_nothing(tmp_path: Path) -> None:
+    def fails(now: datetime, symbol: str) -> Any:
+        raise AttributeError("no trees")
+
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "09:59"))
+        d.predictor.why = fails  # type: ignore[method-assign]
+        with pytest.raises(AttributeError, match="no trees"):
+            d.trader.minute(at(DAYS[0], "10:00"))
+        assert d.trader.books.last_minute == epoch_minute(at(DAYS[0], "10:00"))
+        d.run(DAYS[0], after=at(DAYS[0], "10:00"))
+        d.run(DAYS[1])
+        (trade,) = d.trades()
+    assert (trade.status, trade.exit_reason, trade.why) == ("CLOSED", "time", [])
+
+
+def test_every_prediction_can_be_told_which_gate_said_no_first(tmp_path: Path) -> None:
+    early, ten, later = (at(DAYS[0], hhmm) for hhmm in ("09:59", "10:00", "10:01"))
+    wanted = {("AAA", ten): 0.8, ("AAA", later): 0.9, ("BBB", ten): 0.3, ("AAA", DAYS[0].close): 0.9}
+    with desk(tmp_path, market(), wanted, own={("BBB", ten): 0.7}) as d:
+
+        def first_no(symbol: str, now: datetime) -> str | None:
+            d.run(DAYS[0], until=now, after=now - timedelta(minutes=1))
+            (prediction,) = d.predictor.at_minute(now, [symbol], [], 0)
+            return d.trader.first_no(prediction, now)
+
+        assert first_no("AAA", early) == "confidence 0.10 is below 0.65"
+        assert first_no("AAA", ten) is None
+        assert first_no("AAA", later) == "already held"
+        assert first_no("BBB", later) == "confidence 0.10 is below 0.65"
+        assert first_no("AAA", DAYS[0].close) == "no entry at the session's first and last minute"
+        assert first_no("BBB", at(DAYS[1], "09:30")) == "no entry at the session's first and last minute"
+    with desk(tmp_path / "again", market(), wanted, own={("BBB", ten): 0.7}) as d:
+        assert first_no("BBB", ten) == "learnt from outcomes: confidence 0.70 becomes 0.30"
+
+
+@pytest.mark.parametrize(("live", "writes"), [(True, 3), (False, 0)])
+def test_predictions_come_to_disk_each_minute_live_and_each_session_in_a_replay(
+    tmp_path: Path, live: bool, writes: int
+) -> None:
+    with desk(tmp_path, market(["AAA"]), {}, each_minute_on_disk=live) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "09:32"))
+        assert d.predictor.asked.count("write") == writes
+        d.run(DAYS[0], after=at(DAYS[0], "09:32"))
+        assert d.predictor.asked[-1] == "write"
+
+
+# --- silence ---------------------------------------------------------------------------------------------------------
+
+
+def silent_sessions(d: Desk) -> list[object]:
+    d.trader.flush()
+    return [e["silent_sessions"] for e in journal_of(d.trader.settings) if e["kind"] == "session"]
+
+
+def test_silent_sessions_are_counted_and_said_until_one_has_a_signal(tmp_path: Path) -> None:
+    with desk(tmp_path, market(["AAA"]), {("AAA", at(DAYS[3], "10:00")): 0.8}) as d:
+        d.run(*DAYS[:3])
+        assert "silent for 3 sessions" in d.said[-1]
+        assert "silent" not in d.said[1]  # one session alone is no news
+        d.run(*DAYS[3:])
+        assert silent_sessions(d) == [1, 2, 3, 0, 1]
+
+
+def test_a_session_whose_signals_were_all_turned_down_is_not_silent(tmp_path: Path) -> None:
+    when = at(DAYS[1], "10:00")
+    with desk(tmp_path, market(["AAA"]), {("AAA", when): 0.4}, own={("AAA", when): 0.8}) as d:
+        d.run(*DAYS[:2])
+        assert silent_sessions(d) == [1, 0]
+
+
+def test_silence_is_counted_over_a_restart_in_mid_session(tmp_path: Path) -> None:
+    wanted = {("AAA", at(DAYS[1], "10:00")): 0.8}
+    with desk(tmp_path, market(["AAA"]), wanted) as d:
+        d.run(DAYS[0])
+        d.run(DAYS[1], until=at(DAYS[1], "11:00"))
+    with desk(tmp_path, market(["AAA"]), {}, start=at(DAYS[1], "11:00")) as d:
+        d.run(DAYS[1], after=at(DAYS[1], "11:00"))
+        d.run(DAYS[2])
+        assert silent_sessions(d) == [1, 0, 1]

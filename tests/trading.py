@@ -35,6 +35,8 @@ from review import evening_review
 from sources import feed_of
 from trader import LiveTrader
 
+log = logging.getLogger(__name__)
+
 
 def settings_in(folder: Path, **changes: object) -> Settings:
     """Default settings with folders of their own, whatever the machine's environment says."""
@@ -103,10 +105,24 @@ class CostlyBroker:
         self._inner = PaperBroker(path, cash, round_trip_cost, save_each_change=save_each_change)
         self._extra_cost, self._scatter, self._seed = extra_cost, scatter, seed
         self._told: dict[str, Execution] = {}  # by id, so that each is made once
-        self.resume, self.hindrance, self.submit, self.save = (
-            self._inner.resume, self._inner.hindrance, self._inner.submit, self._inner.save,
-        )  # fmt: skip
-        self.positions, self.working_orders = self._inner.positions, self._inner.working_orders
+
+    def resume(self, tag: str, trades: Iterable[Trade]) -> None:
+        self._inner.resume(tag, trades)
+
+    def hindrance(self, close: datetime) -> str | None:
+        return self._inner.hindrance(close)
+
+    def positions(self) -> Mapping[str, Position]:
+        return self._inner.positions()
+
+    def working_orders(self) -> list[Order]:
+        return self._inner.working_orders()
+
+    def submit(self, order: Order) -> None:
+        self._inner.submit(order)
+
+    def save(self) -> None:
+        self._inner.save()
 
     def account(self) -> Account:
         plain, fills = self._inner.account(), self._inner.recent_executions()
@@ -179,7 +195,7 @@ def trade(
     live: bool = False,
     broker: Callable[..., Broker] = PaperBroker,
     review: bool = False,
-    say: Callable[[str], object] = logging.getLogger(__name__).info,
+    say: Callable[[str], object] = log.info,
 ) -> LiveTrader:
     """Trade `sessions` of `bars` with the published model: as a replay, or minute by minute as live does it."""
     feed = RecordedFeed(bars)
