@@ -389,6 +389,27 @@ def test_a_fresh_install_trains_a_first_model_and_again_at_twenty_hours(
     assert '"feed": "iex"' in card.read_text()
 
 
+def test_in_the_evening_the_day_is_reviewed_from_its_final_bars_and_then_learnt_from(
+    account: Account, sessions: list[Session]
+) -> None:
+    day = sessions[0]
+
+    def minutes() -> Iterator[datetime]:
+        yield from minutes_between(day.open, day.open + timedelta(minutes=40))
+        yield day.close
+        yield from minutes_between(at_new_york(day.day, "20:00"), at_new_york(day.day, "20:02"))
+
+    scheduler = account.trade(minutes())
+    assert not scheduler.failures
+    duties = [(e["duty"], e["session"], e["outcome"]) for e in journal_of(account.settings) if e["kind"] == "duty"]
+    assert duties == [("review", str(day.day), "done"), ("train", str(day.day), "done")]
+    review = json.loads((account.settings.MODELS_DIR / "reviews" / f"{day.day}.json").read_text())
+    assert review["verification"]["compared"] > 40 * 10
+    assert review["verification"]["agree"] == review["verification"]["compared"]
+    assert review["costs"]  # of orders that this session filled
+    assert account.said.index(f"review of {day.day}: drift") < account.said.index(f"training of {day.day} done")
+
+
 def test_the_local_account_makes_up_for_bars_that_an_outage_kept_back(
     account: Account, sessions: list[Session], tmp_path: Path
 ) -> None:

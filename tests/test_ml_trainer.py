@@ -236,7 +236,9 @@ def test_gradient_boosting_is_named_in_its_file_and_serves_a_fresh_interpreter(
     assert card["model_type"] == "gradient_boosting"
     assert (settings.MODELS_DIR / f"model_gradient_boosting_{STAMP}.pkl").exists()
     assert all(row["impurity"] is None for row in card["importances"])
-    here = ModelStore(settings.MODELS_DIR).load().confidence(dataset.examples[FEATURES].head(50).to_numpy())
+    model = ModelStore(settings.MODELS_DIR).load()
+    assert type(model.classifier.estimator).__name__ == "HistGradientBoostingClassifier"
+    here = model.confidence(dataset.examples[FEATURES].head(50).to_numpy())
     np.testing.assert_allclose(in_a_fresh_interpreter(settings)[1], here, rtol=1e-9)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from learning.classifier import fit, raw_score
 from learning.evaluation import WalkForward, one_bar_later
 from learning.features import FEATURES, INDICATORS, SymbolBars
 from learning.labels import uniqueness
+from learning.money import tradable
 from market.bars import epoch_minutes
-from market.hours import market_time
+from market.hours import market_time, sessions_between
+from market.simulated_feed import signature_minutes, simulate_bars
 from sanity import BENCHMARK, CASES, Case, Row, judge, no_feature_looks_ahead, out_of_fold, shuffled, statistical
 
 Indicator = Callable[[SymbolBars], NDArray[np.float64]]
@@ -208,6 +211,15 @@ def test_one_market_of_four_may_be_luck_and_half_of_the_planted_ones_are_too_few
     assert judge(PLANTED, [skilled, silent, skilled], rules).fault == ""
 
 
+def test_four_times_the_markets_halve_the_standard_error(skilled: pd.DataFrame, settings: Settings) -> None:
+    one, four = (judge(PLANTED, [skilled] * markets, settings) for markets in (1, 4))
+    assert one.auc_standard_error is not None
+    assert four.auc_standard_error == pytest.approx(one.auc_standard_error / 2)
+    assert four.auc == pytest.approx(one.auc)
+    assert (four.markets, four.proven) == (4, 4)
+    assert four.trades == 4 * (one.trades or 0) > 0
+
+
 def test_where_no_day_has_both_outcomes_there_is_no_auc_and_that_is_a_fault_where_it_is_judged(
     settings: Settings,
 ) -> None:
@@ -261,6 +273,27 @@ def test_model_and_features_and_the_rules_on_noise_are_the_settings_own(
     ]
     assert [each[3] for each in asked] == pytest.approx([0.03 - 0.0006, 0.04 - 0.0006])
     assert told == ["noise, market 1 of 1", "shuffled labels, market 1 of 1"]
+
+
+def test_the_planted_pattern_is_worth_eight_tenths_of_a_percent_to_who_knows_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[pd.DataFrame] = []
+
+    def spy(
+        examples: pd.DataFrame, features: Sequence[str], model_type: str, limit: int | None
+    ) -> Iterator[WalkForward]:
+        asked.append(examples)
+        return randomly_split(examples, features, model_type, limit)
+
+    monkeypatch.setattr("sanity.walk_forward", spy)
+    out_of_fold(PLANTED, 1, replace(settings, **BENCHMARK), FEATURES[:1])
+    sessions = sessions_between(date(2026, 1, 22), date(2026, 3, 6))
+    bars = simulate_bars(sessions, seed=1)
+    foretold = pd.MultiIndex.from_frame(bars.loc[signature_minutes(sessions, seed=1), ["symbol", "timestamp"]])
+    known = pd.MultiIndex.from_frame(asked[0][["symbol", "timestamp"]]).isin(foretold)
+    assert 0.007 < tradable(asked[0][known].assign(confidence=1.0), 10)["net_return"].mean() < 0.010
+    assert abs(asked[0]["net_return"].mean() + 0.0006) < 0.0015
 
 
 @pytest.mark.parametrize(("limit", "held"), [(None, 780), (2000, 780), (300, 300)])

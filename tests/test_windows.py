@@ -54,11 +54,14 @@ class Desk:
     def __post_init__(self) -> None:
         self.windows = Windows(self.feed, DAYS_BACK)  # type: ignore[arg-type]
 
-    def look(self, now: datetime, symbols: Sequence[str], *, more: Sequence[Bar] = ()) -> list[str | None]:
-        """With the bars of the minute before `now`, and `more`."""
-        newest = self.feed.table[self.feed.table["timestamp"] == now - MINUTE]
+    def look(
+        self, now: datetime, symbols: Sequence[str], *, since: datetime | None = None, more: Sequence[Bar] = ()
+    ) -> list[str | None]:
+        """With the bars from `since` on (the newest alone by default), and `more`."""
+        since, time = since or now - MINUTE, self.feed.table["timestamp"]
+        newest = self.feed.table[(time >= since) & (time < now)]
         new = [bar for bar in as_bars(newest) if bar.symbol in symbols]
-        return self.windows.look(now, symbols, [*more, *new], epoch_minute(now) - 1)
+        return self.windows.look(now, symbols, [*more, *new], epoch_minute(since))
 
     def assert_whole(self, now: datetime, symbols: Sequence[str], table: pd.DataFrame) -> None:
         """The windows' features are the newest rows of all that `table` knows at `now`."""
@@ -110,7 +113,7 @@ def test_the_first_minute_of_a_session_fetches_all_anew_as_the_past_may_have_cha
     halved = bars.copy()
     halved[["open", "high", "low", "close"]] /= 2
     desk.feed.table = halved
-    desk.look(SESSIONS[-1].open, SYMBOLS)
+    desk.look(SESSIONS[-1].open, SYMBOLS, since=SESSIONS[-2].close)
     desk.look(SESSIONS[-1].open + MINUTE, SYMBOLS)
     assert desk.feed.fetched == [SYMBOLS, SYMBOLS]
     desk.assert_whole(SESSIONS[-1].open + MINUTE, SYMBOLS, halved)

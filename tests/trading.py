@@ -73,6 +73,7 @@ def publish_eager_model(settings: Settings, bars: pd.DataFrame, names: Sequence[
         "proven": False,
         "reason": "made for a test",
         "baseline": {"break_even_confidence": 0.46},
+        "importances": [{"feature": name, "permutation": None} for name in names],
         "drift": {
             "features": reference(matrix, day, names),
             "signal_rates": rates_by_day(confidence, day, settings.MIN_CONFIDENCE),
