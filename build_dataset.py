@@ -34,7 +34,7 @@ from config import Settings
 from durable import replace_file, to_json
 from learning.evaluation import StaleDataset
 from learning.features import FEATURES, compute_features
-from learning.labels import label_trades
+from learning.labels import driftless, label_trades
 from market.active_list import ACTIVE_LIST, SOURCE, SYMBOLS, Selection, read_lists
 from market.alpaca_feed import AlpacaFeed
 from market.bar_store import Fetched
@@ -60,17 +60,20 @@ def build_dataset(
     about: Mapping[str, Any],
     admitted: NDArray[np.bool_] | None = None,
 ) -> Dataset:
-    """Bars -> examples: `symbol, timestamp`, FEATURES, `close, label, net_return, settled_at, exit_reason`, all known.
+    """Bars -> examples: `symbol, timestamp`, FEATURES, `close, driftless, label, net_return, settled_at, exit_reason`.
 
-    `close` (USD) is no feature: it is what holding is judged by. `admitted`, shape (n,), says which bars may become
-    examples, None all. Rows that cannot are left out, and `about["left_out"]` counts them by reason.
+    All are known, but `driftless` may be NaN for the newest. `close` (USD) is no feature: it is what holding is judged
+    by; `driftless` (see `learning.labels`) is the level that probabilities start from. `admitted`, shape (n,), says
+    which bars may become examples, None all. Rows that cannot are left out, and `about["left_out"]` counts them by
+    reason.
     """
     features = compute_features(bars)
     labels = label_trades(bars, **trade_rules)
     warm = features[FEATURES].notna().all(axis=1)
     settled = labels["label"].notna()
     outcome = labels[["label", "net_return", "settled_at", "exit_reason"]]
-    examples = pd.concat([features, bars["close"], outcome], axis=1)
+    level = pd.Series(driftless(bars, labels, **trade_rules), index=bars.index, name="driftless")
+    examples = pd.concat([features, bars["close"], level, outcome], axis=1)
     left_out = {
         "not warmed up or undefined": int((~warm).sum()),
         "no trade there, or its end not yet known": int((warm & ~settled).sum()),

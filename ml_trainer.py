@@ -87,7 +87,7 @@ class MLTrainer:
         """Refuse a data set that answers another question than the settings ask."""
         about, settings = dataset.about, self._settings
         what = None
-        if "selection" not in about:
+        if "driftless" not in dataset.examples.columns:
             what = "columns"  # by an earlier version
         elif about["features"] != FEATURES:
             what = "features"

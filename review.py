@@ -172,9 +172,8 @@ def _drift(
 ) -> dict[str, Any]:
     """The evening's light, and the three it is the worst of."""
     if model is None or predictions.empty:
-        return _no_light("no model served" if model is None else "nothing was predicted")
-    if "drift" not in model.card:
-        return _no_light("the model is of an earlier version, whose card tells nothing of its days")
+        why = "no model served" if model is None else "nothing was predicted"
+        return {"light": None, "words": why, "parts": {}, "features": []}
     card = model.card["drift"]
     shift: FeatureDrift = judge(card["features"], features[model.features].to_numpy(), model.features)
     rate = float((predictions["model_confidence"] >= threshold).mean())
@@ -191,10 +190,6 @@ def _drift(
         "parts": {name: asdict(part) for name, part in parts.items()},
         "features": [asdict(each) for each in shift.features],
     }
-
-
-def _no_light(words: str) -> dict[str, Any]:
-    return {"light": None, "words": words, "parts": {}, "features": []}
 
 
 def _verification(

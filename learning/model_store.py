@@ -157,6 +157,10 @@ class ModelStore:
         stamp = stamp or self.current()
         card = self.card(stamp)
         here = versions()
+        if card["versions"].get("model format") != here["model format"]:
+            raise NoModel(
+                f"Model not ready for predictions: {stamp} was made by another version of this program. {_CURE}"
+            )
         for package, trained_with in card["versions"].items():
             if package != "python" and here.get(package) != trained_with:
                 raise NoModel(

@@ -158,8 +158,10 @@ def simulate_bars(
 
 
 def signature_minutes(sessions: Sequence[Session], *, seed: int) -> NDArray[np.bool_]:
-    """Which rows of `simulate_bars` (of all symbols) foretell a climb, shape (rows,): a signature shows, and its fall is
-    over. Who knows them trades by the best rule there is."""
+    """Which rows of `simulate_bars` (of all symbols) foretell a climb, shape (rows,): a signature shows, its fall over.
+
+    Who knows them trades by the best rule there is.
+    """
     starts = np.concatenate([_draw(seed, n, session.minutes).starts for n, session in enumerate(sessions)], axis=1)
     shown: NDArray[np.bool_] = _running_sum(starts, SIGNATURE_MINUTES) > _running_sum(starts, FALL_MINUTES - 1)
     return shown.ravel()

@@ -20,7 +20,7 @@ import ml_predictor
 from build_dataset import prepare, read_dataset, recorded_end, select, write_dataset
 from config import load_settings
 from learning.features import FEATURES, WARMUP_BARS, compute_features
-from learning.labels import label_trades, uniqueness
+from learning.labels import had_its_time, label_trades, uniqueness
 from market.bar_store import BarStore
 from market.bars import Bar, NoBars
 from market.clock import utc_now
@@ -77,10 +77,10 @@ def test_an_example_is_a_known_trade_with_all_its_features(
     rules = settings_in(tmp_path).trade_rules()
     dataset = build_dataset.build_dataset(bars, rules, {"market": source})
     examples = dataset.examples
-    expected = ["symbol", "timestamp", *FEATURES, "close", "label", "net_return", "settled_at", "exit_reason"]
-    assert examples.columns.tolist() == expected
+    outcome = ["label", "net_return", "settled_at", "exit_reason"]
+    assert examples.columns.tolist() == ["symbol", "timestamp", *FEATURES, "close", "driftless", *outcome]
     assert len(examples) > 500
-    assert examples.notna().all(axis=None)
+    assert examples.drop(columns="driftless").notna().all(axis=None)
     assert np.isfinite(examples[FEATURES]).all(axis=None)
     assert set(examples["label"]) == {0.0, 1.0}
     assert (examples["settled_at"] <= bars["timestamp"].max() + pd.Timedelta(minutes=1)).all()
@@ -115,7 +115,12 @@ def test_examples_of_an_earlier_moment_are_those_that_had_settled_by_then(bars: 
     assert len(earlier) > 100
     assert (earlier["settled_at"] <= then).all()
     expected = whole[whole["settled_at"] <= then].reset_index(drop=True)
-    pd.testing.assert_frame_equal(earlier, expected, rtol=1e-9, atol=1e-12)
+    pd.testing.assert_frame_equal(
+        earlier.drop(columns="driftless"), expected.drop(columns="driftless"), rtol=1e-9, atol=1e-12
+    )
+    had_time = had_its_time(earlier["timestamp"], then, settings.MAX_HOLDING_MINUTES)
+    assert earlier["driftless"][had_time].notna().all()  # so nothing that is trained on can know it too early
+    pd.testing.assert_series_equal(earlier["driftless"][had_time], expected["driftless"][had_time])
 
 
 def test_only_the_days_asked_for_are_used(bars: pd.DataFrame, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from typing import NamedTuple
 
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learning.labels import label_trades
+from learning.labels import driftless, label_trades
 from market.bars import Bar, as_bars, check_bars
 from market.hours import NEW_YORK, epoch_minute, moment, sessions_between
+from market.simulated_feed import simulate_bars
 
 STOP, TARGET, COST = 0.02, 0.04, 0.0006
+RULES_120 = {"stop_loss": STOP, "take_profit": TARGET, "max_holding_minutes": 120, "round_trip_cost": COST}
 LIMITS = [1, 60, 390, 1950, None]
 MINUTE = pd.Timedelta(minutes=1)
 
@@ -388,3 +391,38 @@ def test_a_table_too_short_for_a_trade_has_no_label(real_bars: pd.DataFrame, row
     labels = label_trades(real_bars[:rows], STOP, TARGET, limit, COST)
     assert len(labels) == rows
     assert labels["net_return"].isna().all()
+
+
+# --- without drift --------------------------------------------------------------------------------------------------
+
+
+def test_the_driftless_share_is_the_same_in_a_market_and_in_its_mirror_image(real_bars: pd.DataFrame) -> None:
+    bars = real_bars[real_bars["symbol"].isin(["NVDA", "SPY"])].reset_index(drop=True)
+    turned = bars.assign(open=1 / bars["open"], high=1 / bars["low"], low=1 / bars["high"], close=1 / bars["close"])
+    own, other = (label_trades(each, **RULES_120) for each in (bars, turned))
+    here, there = driftless(bars, own, **RULES_120), driftless(turned, other, **RULES_120)
+    np.testing.assert_array_equal(here, there)
+    assert set(np.unique(here[~np.isnan(here)])) == {0.0, 0.5}  # a move and its mirror image never both pay
+
+
+def test_a_rising_market_pays_more_often_than_one_without_drift_and_a_falling_one_less() -> None:
+    sessions = sessions_between(date(2026, 2, 2), date(2026, 2, 20))
+    calm = simulate_bars(sessions, ["SIM04", "SIM06"], seed=3, pattern_strength=0.0)
+    minutes = np.tile(np.arange(len(calm) // 2), 2)
+    shares = []
+    for drift in (2e-5, -2e-5):
+        factor = np.exp(drift * minutes)
+        bars = calm.assign(**{name: calm[name] * factor for name in ("open", "high", "low", "close")})
+        labels = label_trades(bars, **RULES_120)
+        shares.append((labels["label"].mean(), np.nanmean(driftless(bars, labels, **RULES_120))))
+    (rising, level), (falling, same_level) = shares
+    assert rising > level + 0.04
+    assert falling < same_level - 0.04
+    assert abs(level - same_level) < 0.02
+
+
+def test_without_a_holding_limit_nothing_is_known_before_the_label_is() -> None:
+    bars = simulate_bars(sessions_between(date(2026, 2, 2), date(2026, 2, 6)), ["SIM12"], seed=3)
+    rules = {**RULES_120, "max_holding_minutes": None}
+    labels = label_trades(bars, **rules)
+    np.testing.assert_array_equal(driftless(bars, labels, **rules), labels["label"].to_numpy())

@@ -22,6 +22,7 @@ from build_dataset import prepare
 from config import Settings
 from desk.books import Books
 from desk.journal import Journal
+from learning.classifier import versions
 from learning.features import FEATURES, compute_features
 from learning.model_store import ModelStore, NoModel
 from learning.reviews import Reviews
@@ -383,7 +384,8 @@ def test_with_a_model_it_is_ready(settings: Settings, bars: pd.DataFrame) -> Non
         ({"market": "alpaca", "feed": "iex"}, "learnt from market alpaca (feed iex), here is recorded (feed recorded)"),
         ({"market": "recorded", "feed": "other"}, "learnt from market recorded (feed other), here is recorded"),
         ({"train_end": (NOW + timedelta(minutes=1)).isoformat()}, f"{STAMP} is from the future"),
-        ({"versions": {"numpy": "0.1"}}, "was trained with numpy 0.1"),
+        ({"versions": {**versions(), "numpy": "0.1"}}, "was trained with numpy 0.1"),
+        ({"versions": {"numpy": "0.1"}}, "was made by another version of this program"),
     ],
 )
 def test_a_model_that_must_not_predict_here_is_refused_with_the_cure(
@@ -504,6 +506,7 @@ def test_why_shows_what_spoke_for_and_against_and_the_first_gate_that_says_no(
         shown = [line.split() for line in lines if line.startswith(f"{side} ")]
         assert [row[1] for row in shown] == [each["feature"] for each in told[side]]
         assert [row[3] for row in shown] == [f"{each['contribution']:+.4f}" for each in told[side]]
+        assert all(row[3].startswith("+" if side == "for" else "-") for row in shown)
         assert shown
     assert told["first_no"] == f"confidence {told['prediction']['confidence']:.2f} is below 0.99"
     assert lines[-1] == f"first no: {told['first_no']}"

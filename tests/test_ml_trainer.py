@@ -521,7 +521,7 @@ def test_a_data_set_by_an_earlier_version_is_refused(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     about = {key: value for key, value in dataset.about.items() if key != "selection"}
-    settings = folders(tmp_path, Dataset(dataset.examples.drop(columns="close"), about))
+    settings = folders(tmp_path, Dataset(dataset.examples.drop(columns=["close", "driftless"]), about))
     assert "was made with other columns. Run: python build_dataset.py" in refused(settings, capsys)
     with pytest.raises(StaleDataset):
         MLTrainer(settings).train()
@@ -568,7 +568,7 @@ def test_days_and_symbols_narrow_what_is_trained_on(dataset: Dataset, tmp_path: 
 
 
 def test_labels_of_one_class_make_a_model_that_knows_only_that(dataset: Dataset, tmp_path: Path) -> None:
-    losing = dataset.examples.assign(label=0.0, net_return=-0.01)
+    losing = dataset.examples.assign(label=0.0, net_return=-0.01, driftless=0.0)
     training = MLTrainer(folders(tmp_path, Dataset(losing, dataset.about))).train()
     assert training.card["scores"]["auc"] is None
     assert training.card["baseline"]["break_even_confidence"] is None
