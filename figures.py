@@ -14,6 +14,7 @@ from desk.books import Books
 from desk.journal import Event
 
 NOTHING = "-"
+LEARNT = "learnt from outcomes"  # begins the reason of a signal that they turned down
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def session_lines(events: Iterable[Event], books: Books) -> list[dict[str, Any]]
 
 def kind_of_reason(reason: str) -> str:
     """A reason without the numbers of its own case, so that like ones can be counted."""
-    return "learnt cost" if reason.startswith("learnt cost:") else reason
+    return LEARNT if reason.startswith(LEARNT) else reason
 
 
 def why_nothing_was_bought(session: Mapping[str, Any], not_taken: Mapping[str, int]) -> str:

@@ -15,11 +15,10 @@ from typing import Any
 from config import Settings
 from desk.books import Books
 from desk.risk import Limits, may_open
+from figures import LEARNT
 from learning.reviews import Review
 from market.hours import Session
 from model_in_use import Prediction
-
-LEARNT = "learnt from outcomes"  # begins the reason of a signal that they turned down
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -10,7 +10,7 @@ from typing import Any
 
 from desk.books import Books
 from desk.orders import Account, Execution, Trade
-from figures import why_nothing_was_bought
+from figures import kind_of_reason, why_nothing_was_bought
 from market.hours import Session, moment, new_york
 from model_in_use import Prediction
 
@@ -75,7 +75,8 @@ class SessionTally:
         )
         if entries:
             return [summary]
-        missed = Counter(s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        no = (s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        missed = Counter(map(kind_of_reason, no))
         return [summary, "  " + why_nothing_was_bought(event, missed)]
 
 

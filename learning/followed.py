@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,14 +172,6 @@ def evidence(followed: pd.DataFrame, kind: str | None) -> Verdict:
     net, excess = trades["net_return"].mean(), trades["excess"].mean()
     words += f", {net:+.2%} each after cost, {excess:+.2%} against matched entries"
     return Verdict(skill, f"{words}: {'skill' if skill else 'no skill'} shown")
-
-
-def silent_sessions(highest: Sequence[tuple[str, float, float]]) -> int:
-    """How many of the newest sessions in a row had no prediction at the threshold.
-
-    Args: `highest`: date, highest confidence and threshold of each session, oldest first.
-    """
-    return len(list(takewhile(lambda session: session[1] < session[2], reversed(highest))))
 
 
 class Followed:

@@ -26,7 +26,8 @@ class Reviews:
         self._folder = folder
 
     def write(self, day: date, review: Review) -> None:
-        """Keep the review of a session, in place of an earlier one; it needs `as_of` (ISO 8601)."""
+        """Keep the review of a session, in place of an earlier one; it needs `as_of` (ISO 8601), `drift`, `costs` and
+        `win_rates`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         replace_file(self._folder / f"{day}.json", to_json(review, indent=1))
 
@@ -54,6 +55,7 @@ class Reviews:
         try:
             review: Review = json.loads(path.read_text())
             _ = new_york(datetime.fromisoformat(review["as_of"]))  # without a zone it is no moment
+            _ = review["drift"]["light"], review["costs"], review["win_rates"]  # what a trading minute reads
         except (OSError, ValueError, LookupError, TypeError) as error:
             log.warning("%s cannot be read (%s) and is passed over", path, type(error).__name__)
             return None

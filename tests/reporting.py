@@ -110,7 +110,7 @@ REVIEW: dict[str, Any] = {
     "turned_down": [
         {
             "symbol": "NVDA", "price": 180.5, "confidence": 0.71, "timestamp": "2026-03-02T11:03:00-05:00",
-            "taken": False, "reason": "learnt cost: confidence 0.71 becomes 0.58",
+            "taken": False, "reason": "learnt from outcomes: confidence 0.71 becomes 0.58",
         },
     ],
     "win_rates": [

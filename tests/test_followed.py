@@ -22,7 +22,6 @@ from learning.followed import (
     not_taken,
     settle,
     shadows,
-    silent_sessions,
 )
 from learning.labels import label_trades
 from learning.verdicts import MIN_TRADE_DAYS, MIN_TRADES
@@ -429,21 +428,6 @@ def test_the_shadows_of_a_confidence_that_knows_something_show_skill() -> None:
         future = (flat[:, AHEAD:] - flat[:, :-AHEAD]).reshape(price.shape)
         held += evidence(shadows_of(price, future + rng.normal(0, 0.01, price.shape)), SHADOW).holds
     assert held >= 9
-
-
-# --- silence --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("highest", "silent"),
-    [([], 0), ([0.5], 1), ([0.65], 0), ([0.5, 0.7, 0.6, 0.649], 2), ([0.5, 0.6, 0.7], 0)],
-)
-def test_silence_is_counted_back_from_the_newest_session(highest: list[float], silent: int) -> None:
-    assert silent_sessions([(f"2026-03-{2 + n:02}", value, 0.65) for n, value in enumerate(highest)]) == silent
-
-
-def test_each_session_is_silent_by_its_own_threshold() -> None:
-    assert silent_sessions([("2026-03-02", 0.6, 0.55), ("2026-03-03", 0.6, 0.65)]) == 1
 
 
 # --- the file -------------------------------------------------------------------------------------------------------

@@ -108,7 +108,9 @@ def test_learnt_costs_are_shown_dearest_first_with_the_signals_they_turned_down(
     assert [row[:2] for row in page.tables["Learnt costs"][1:]] == [["NVDA", "0.42%"], ["AAPL", "0.00%"]]
     assert page.tables["Learnt costs"][1][2].endswith("a round trip counts 0.42% more")
     assert "Turned down on 2026-03-02, times New York" in page.text
-    assert page.tables["Signals turned down"][1:] == [["11:03", "NVDA", "learnt cost: confidence 0.71 becomes 0.58"]]
+    assert page.tables["Signals turned down"][1:] == [
+        ["11:03", "NVDA", "learnt from outcomes: confidence 0.71 becomes 0.58"]
+    ]
 
 
 def test_trades_that_were_not_made_say_what_they_have_shown(books: BooksOnDisk) -> None:

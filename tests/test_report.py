@@ -180,10 +180,10 @@ def test_trades_are_listed_up_to_ten_on_the_terminal_and_all_in_the_page(books: 
     assert len(books.page().tables["Closed trades, newest first"]) == 1 + 12
 
 
-def test_signals_turned_down_for_a_learnt_cost_are_counted_together(books: BooksOnDisk) -> None:
-    cost = [f"learnt cost: confidence 0.7{i} becomes 0.5{i}" for i in range(3)]
+def test_signals_turned_down_for_what_was_learnt_are_counted_together(books: BooksOnDisk) -> None:
+    cost = [f"learnt from outcomes: confidence 0.7{i} becomes 0.5{i}" for i in range(3)]
     books.write(*(signal("NVDA", f"10:3{i}", reason) for i, reason in enumerate(cost)), ended(highest_confidence=0.7))
-    assert books.page().tables["Signals not taken"][1:] == [["learnt cost", "3"]]
+    assert books.page().tables["Signals not taken"][1:] == [["learnt from outcomes", "3"]]
     assert "not taken: 3 learnt cost" in books.terminal()
     assert words_of_the_day(books).startswith("No signal led to a purchase: 3 learnt cost; highest confidence")
 

@@ -17,7 +17,8 @@ DAYS = [date(2026, 2, day) for day in (2, 3, 4)]
 
 
 def review(day: date, **more: object) -> Review:
-    return {"session": str(day), "as_of": at_new_york(day, "20:00").isoformat(), **more}
+    learnt = {"drift": {"light": "green"}, "costs": [], "win_rates": []}
+    return {"session": str(day), "as_of": at_new_york(day, "20:00").isoformat(), **learnt, **more}
 
 
 @pytest.fixture
