@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test contract lint bench clean
+.PHONY: run test contract lint bench bench-learning clean
 
 run: $(VENV)/.run
 	$(BIN)/python live_trader.py
@@ -26,6 +26,10 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.alpaca
+
+# Forty markets of each kind; about 20 minutes on 2 cores.
+bench-learning: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.learning
 
 clean:
 	rm -rf $(VENV)

@@ -215,6 +215,7 @@ def _words(record: Review, costs: Sequence[LearntCost]) -> Iterable[str]:
         more = ", ..." if len(acting) > NAMED else ""
         down = plural(len(record["turned_down"]), "signal")
         yield f"learnt costs beyond the assumed ones: {named}{more}; {down} turned down for it today"
-    yield f"not traded, followed all the same: {followed['evidence'][SHADOW]['reason']}; {followed['waiting']} waiting"
+    counts = f"{followed['settled']} settled, {followed['waiting']} waiting"
+    yield f"followed though not traded: {counts}; {followed['evidence'][SHADOW]['reason']}"
     if record["verification"]:
         yield record["verification"]["words"]

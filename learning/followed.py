@@ -165,7 +165,7 @@ def evidence(followed: pd.DataFrame, kind: str | None) -> Verdict:
     session = market_time(epoch_minutes(trades["timestamp"])).session
     daily = trades[["net_return", "excess"]].groupby(session).sum()
     name = {SHADOW: "shadow trades", NOT_TAKEN: "signals not taken", None: "followed trades"}[kind]
-    words = f"{len(trades)} {name} on {len(daily)} days"
+    words = f"{len(trades)} {name} on {len(daily)} day{'' if len(daily) == 1 else 's'}"
     if len(trades) < MIN_TRADES or len(daily) < MIN_TRADE_DAYS:
         return Verdict(False, f"too few: {words} have settled, {MIN_TRADES} on {MIN_TRADE_DAYS} are needed")
     skill = all(above_zero(daily[column].to_numpy()) for column in daily)

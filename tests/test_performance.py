@@ -28,6 +28,7 @@ def trade(
         qty=5,
         price=100.0,
         confidence=0.7,
+        model_confidence=0.7,
         entry_time="2026-03-02T09:31:00-05:00",
         stop_loss=98.0,
         take_profit=104.0,

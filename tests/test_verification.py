@@ -20,7 +20,7 @@ from market.bars import Bar, as_bars, check_bars
 from market.hours import epoch_minute, market_time, moment, sessions_between
 from market.simulated_feed import simulate_bars
 from market.window import BarWindow
-from ml_predictor import WINDOW_BARS, newest_features
+from windows import WINDOW_BARS, newest_features
 
 SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 4))
 DAY, OPENS = SESSIONS[-1].day, epoch_minute(SESSIONS[-1].open)
