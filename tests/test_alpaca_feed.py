@@ -635,7 +635,7 @@ def test_windows_with_corrections_and_late_bars_equal_those_of_a_new_predictor(
     anew = MLPredictor(settings, open_alpaca(settings, wire))
     predict(anew, now, SYMBOLS)
     for symbol in SYMBOLS:
-        old, new = predictor._windows[symbol], anew._windows[symbol]
+        old, new = predictor._open_windows()._windows[symbol], anew._open_windows()._windows[symbol]
         assert old.minutes[-300:].tolist() == new.minutes[-300:].tolist()
         assert old.values[:, -300:].tolist() == new.values[:, -300:].tolist()
 
@@ -647,14 +647,14 @@ def test_windows_are_built_anew_in_a_session_s_first_minute_so_that_a_split_is_i
     predict(predictor, TODAY.close, SYMBOLS)
     feed = predictor._open()
     feed.bars(SYMBOLS, SESSIONS[0].open, EVENING)
-    before = predictor._windows["NVDA"].values[3].copy()
+    before = predictor._open_windows()._windows["NVDA"].values[3].copy()
     split(standin)
     assert feed.check_splits(MORNING) == ["NVDA"]
     opened = MORNING + timedelta(hours=5, minutes=30)
     standin.set_clock(opened + PUBLISHED)
     since = epoch_minute(TODAY.close)  # as the trader has it: no minute of a session was missed
     predictor.at_minute(opened, SYMBOLS, feed.new_bars(SYMBOLS, since - 1, opened), since)
-    assert predictor._windows["NVDA"].values[3] == pytest.approx(before / 10, rel=1e-3)
+    assert predictor._open_windows()._windows["NVDA"].values[3] == pytest.approx(before / 10, rel=1e-3)
 
 
 def test_the_data_set_of_the_evening_comes_from_alpaca_and_can_be_traded_again_from_the_store(

@@ -184,8 +184,8 @@ def test_signals_turned_down_for_what_was_learnt_are_counted_together(books: Boo
     cost = [f"learnt from outcomes: confidence 0.7{i} becomes 0.5{i}" for i in range(3)]
     books.write(*(signal("NVDA", f"10:3{i}", reason) for i, reason in enumerate(cost)), ended(highest_confidence=0.7))
     assert books.page().tables["Signals not taken"][1:] == [["learnt from outcomes", "3"]]
-    assert "not taken: 3 learnt cost" in books.terminal()
-    assert words_of_the_day(books).startswith("No signal led to a purchase: 3 learnt cost; highest confidence")
+    assert "not taken: 3 learnt from outcomes" in books.terminal()
+    assert words_of_the_day(books).startswith("No signal led to a purchase: 3 learnt from outcomes; highest confidence")
 
 
 def test_the_curve_keeps_a_single_deep_minute_of_a_long_history(books: BooksOnDisk) -> None:

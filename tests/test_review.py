@@ -350,7 +350,7 @@ def test_what_there_is_to_say_is_what_was_written_down(settings: Settings, bars:
     kept = Reviews(settings.MODELS_DIR / "reviews").newest(EVENING)
     assert kept is not None
     assert said.split("\n  ") == kept["words"]
-    assert [line.split()[0] for line in kept["words"]] == ["drift", "learnt", "not", "1,170"]
+    assert [line.split()[0] for line in kept["words"]] == ["drift", "learnt", "followed", "1,170"]
 
 
 def test_an_evening_of_which_there_is_nothing_to_learn_is_reviewed_all_the_same(

@@ -481,7 +481,7 @@ def test_a_signal_that_learnt_costs_turn_down_is_written_with_the_reason_and_not
     assert (signal["taken"], signal["confidence"]) == (False, 0.8)
     assert signal["reason"] == "learnt from outcomes: confidence 0.80 becomes 0.40"
     assert (kept["confidence"], kept["model_confidence"], kept["signal"]) == (0.4, 0.8, 0)
-    assert "learnt from outcomes: confidence 0.80 becomes 0.40" in d.said[-1]
+    assert "No signal led to a purchase: 1 learnt from outcomes; highest confidence 0.40" in d.said[-1]
 
 
 def test_a_lowered_confidence_that_still_reaches_the_threshold_is_bought_and_both_are_kept(tmp_path: Path) -> None:
