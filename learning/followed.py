@@ -22,6 +22,7 @@ import pandas as pd
 
 from durable import move_aside, replace_file, to_json
 from learning.labels import ENTRY_PATIENCE_MINUTES, had_its_time
+from learning.money import HALF_HOUR_MINUTES
 from learning.verdicts import MIN_TRADE_DAYS, MIN_TRADES, Verdict, above_zero
 from market.bars import epoch_minutes
 from market.hours import NEW_YORK, Minutes, market_time, moment
@@ -34,7 +35,6 @@ COLUMNS = [
     *KEYS, "confidence", "model_id", "reason", "label", "net_return", "settled_at", "exit_reason", "matched"
 ]  # fmt: skip
 _NUMBERS, _TIMES = {"confidence", "label", "net_return", "matched"}, {"timestamp", "settled_at"}
-_HALF_HOUR_MINUTES = 30
 
 
 def shadows(predictions: pd.DataFrame, before: pd.DataFrame, count: int = 5) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def settle(followed: pd.DataFrame, labels: pd.DataFrame, max_holding_minutes: in
         return rows
     known, hopeless = _answers(waiting, labels)
     time = market_time(epoch_minutes(waiting["timestamp"]))
-    last_bar = np.minimum((time.into // _HALF_HOUR_MINUTES + 1) * _HALF_HOUR_MINUTES, time.length) - 1
+    last_bar = np.minimum((time.into // HALF_HOUR_MINUTES + 1) * HALF_HOUR_MINUTES, time.length) - 1
     last_entry = waiting["timestamp"] + pd.to_timedelta(last_bar - time.into, unit="min")
     end = moment(epoch_minutes(labels["timestamp"]).max() + 1)
     ready = known[had_its_time(last_entry, end, max_holding_minutes) & known["net_return"].notna()]
@@ -149,7 +149,7 @@ def _answers(waiting: pd.DataFrame, labels: pd.DataFrame) -> tuple[pd.DataFrame,
 
 def _half_hour(minutes: Minutes) -> Minutes:
     time = market_time(minutes)
-    return time.session * 100 + time.into // _HALF_HOUR_MINUTES
+    return time.session * 100 + time.into // HALF_HOUR_MINUTES
 
 
 def evidence(followed: pd.DataFrame, kind: str | None) -> Verdict:

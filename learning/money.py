@@ -11,7 +11,7 @@ from market.hours import market_time
 
 Array = NDArray[np.float64]
 
-HALF_HOUR = 30
+HALF_HOUR_MINUTES = 30
 RANDOM_ACCOUNTS = 500
 _SEED = 0
 
@@ -37,7 +37,7 @@ def tradable(signals: pd.DataFrame, max_open_positions: int) -> pd.DataFrame:
 
 def matched_entries(entries: pd.DataFrame) -> pd.Series:
     """For each entry (timestamp, session, net_return) the mean net return of all entries of its day and half hour."""
-    half_hour = market_time(epoch_minutes(entries["timestamp"])).into // HALF_HOUR
+    half_hour = market_time(epoch_minutes(entries["timestamp"])).into // HALF_HOUR_MINUTES
     matched: pd.Series = entries.groupby([entries["session"], half_hour])["net_return"].transform("mean")
     return matched
 
