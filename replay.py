@@ -26,7 +26,7 @@ from learning.features import FEATURES, compute_features
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
 from learning.reviews import Review
-from market.bars import Bar, NoBars, epoch_minutes
+from market.bars import Bar, NoBars, epoch_minutes, symbol_slices
 from market.clock import ReplayClock
 from market.hours import (
     Session,
@@ -63,6 +63,7 @@ class ReplayPredictor:
         table = feed.table
         self._minutes = epoch_minutes(table["timestamp"])
         self._sessions = market_time(self._minutes).session
+        self._rows_of = dict(symbol_slices(table["symbol"]))
         self._symbols, self._close = table["symbol"].to_numpy(), table["close"].to_numpy()
         self._features = compute_features(table)[FEATURES].to_numpy()
         self._every = set(feed.symbols(feed.end))
@@ -92,8 +93,10 @@ class ReplayPredictor:
 
     def why(self, now: datetime, symbol: str) -> list[dict[str, Any]]:
         """As `MLPredictor.why`, of the prediction made at `now`."""
-        row = np.flatnonzero((self._minutes == epoch_minute(now) - 1) & (self._symbols == symbol))
-        return self._model.why(now, self._features[row[0]]) if len(row) else []
+        rows, minute = self._rows_of.get(symbol, slice(0, 0)), epoch_minute(now) - 1
+        row = rows.start + int(np.searchsorted(self._minutes[rows], minute))
+        there = row < rows.stop and self._minutes[row] == minute
+        return self._model.why(now, self._features[row]) if there else []
 
     def remember(self, now: datetime) -> None:
         """Nothing: recorded bars are the final ones, so there is nothing to verify."""
