@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from functools import cache
+from datetime import timedelta
 from itertools import product
 
 import numpy as np
@@ -11,32 +10,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judging import SESSIONS, SYMBOLS, entries
 
 from durable import to_json
 from learning.money import baselines, by_day, matched_entries, money, tradable, traded
-from market.hours import sessions_between
 
-SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 2, 20))
-SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 START = pd.Timestamp("2026-02-02 15:00", tz="UTC")
 LIST = st.lists(
     st.tuples(st.sampled_from("ABCD"), st.integers(0, 25), st.integers(2, 12), st.integers(0, 10**9)),
     max_size=60,
     unique_by=(lambda signal: (signal[0], signal[1]), lambda signal: signal[3]),
 )
-
-
-@cache
-def entries(days: int, step: int) -> pd.DataFrame:
-    """Every `step` minutes of each session an entry of each symbol, settled after twenty minutes."""
-    rows = [
-        (symbol, session.open + timedelta(minutes=minute), number)
-        for symbol in SYMBOLS
-        for number, session in enumerate(SESSIONS[:days])
-        for minute in range(0, 360, step)
-    ]
-    table = pd.DataFrame(rows, columns=["symbol", "timestamp", "session"])
-    return table.assign(settled_at=table["timestamp"] + pd.Timedelta(minutes=20))
 
 
 def judged_table(rng: np.random.Generator, days: int = 6, step: int = 10) -> pd.DataFrame:

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
-from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judging import SYMBOLS, entries
 from scipy.stats import ttest_1samp
 
 from learning.money import traded
 from learning.verdicts import MIN_COMPARED_DAYS, Verdict, above_zero, better_or_equal, proven
-from market.hours import sessions_between
 
-SESSIONS = sessions_between(date(2026, 2, 2), date(2026, 3, 6))
-SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 DAILY = st.lists(st.floats(-1, 1).map(lambda x: round(x, 6)), min_size=2, max_size=40).filter(
     lambda x: np.ptp(x) > 0.01
 )
-
-
-@cache
-def entries(days: int, step: int) -> pd.DataFrame:
-    """Every `step` minutes of each session an entry of each symbol, settled after twenty minutes."""
-    rows = [
-        (symbol, session.open + timedelta(minutes=minute), number)
-        for symbol in SYMBOLS
-        for number, session in enumerate(SESSIONS[:days])
-        for minute in range(0, 360, step)
-    ]
-    table = pd.DataFrame(rows, columns=["symbol", "timestamp", "session"])
-    return table.assign(settled_at=table["timestamp"] + pd.Timedelta(minutes=20))
 
 
 def judged_table(rng: np.random.Generator, days: int = 15, step: int = 30, drift: float = 0.0) -> pd.DataFrame:
