@@ -1,7 +1,7 @@
 """Does it find a pattern where there is one, is it impressed by none, does it learn what fills cost? On days not seen.
 
     python -m benchmarks.learning                      everything, 40 seeds (about 25 minutes on 2 cores)
-    python -m benchmarks.learning noise pattern        some of it: noise, pattern, trap, forest, real
+    python -m benchmarks.learning noise pattern        some of it: noise, pattern, trap, drift, forest, real
     python -m benchmarks.learning pattern --seeds 10
 
 Artificial markets: 12 symbols, MAX_HOLDING_MINUTES=120. noise: driftless. pattern: on about 3% of minutes the next two
@@ -22,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,8 +37,9 @@ from benchmarks.run import REAL_BARS, ROOT
 from build_dataset import build_dataset
 from config import Settings, load_settings
 from learning.classifier import ACCELERATED, fit, raw_score
+from learning.drift import judge, reference
 from learning.evaluation import WalkForward, walk_forward
-from learning.features import FEATURES
+from learning.features import FEATURES, compute_features
 from learning.labels import uniqueness
 from learning.money import tradable, traded
 from learning.prediction_log import PredictionLog
@@ -216,6 +218,40 @@ def _seconds(model: Any, matrix: np.ndarray, label: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
+def one_drift(seed: int) -> dict[str, list[str]]:
+    """The light of each of the last 10 days of a market without a pattern, as it is and changed, after 20 days learnt."""
+    bars = simulate_bars(SESSIONS, seed=seed, pattern_strength=0.0)
+    learnt, judged = SESSIONS[:-10], SESSIONS[-10:]
+    past = compute_features(bars[bars["timestamp"] < judged[0].open].reset_index(drop=True)).dropna()
+    day = past["timestamp"].dt.tz_convert("America/New_York").dt.date.to_numpy()
+    usual = reference(past[FEATURES].to_numpy(), day, FEATURES)
+    lights: dict[str, list[str]] = {
+        name: [] for name in ("ordinary", "volatility doubled", "volume x 5, every other bar")
+    }
+    for before, session in pairwise([learnt[-1], *judged]):
+        two = bars[(bars["timestamp"] >= before.open) & (bars["timestamp"] < session.close)].reset_index(drop=True)
+        today = (two["timestamp"] >= session.open).to_numpy()
+        start = two[today].groupby("symbol")["open"].transform("first")
+        prices = ["open", "high", "low", "close"]
+        wild, broken = two.copy(), two.copy()
+        wild.loc[today, prices] = two.loc[today, prices].pow(2).div(start, axis=0)  # log moves since the open, twice
+        broken.loc[np.flatnonzero(today)[::2], "volume"] *= 5
+        for name, table in zip(lights, (two, wild, broken), strict=True):
+            features = compute_features(table)[today][FEATURES].dropna().to_numpy()
+            lights[name].append(judge(usual, features, FEATURES).light or "none")
+    return lights
+
+
+def drift(seeds: Sequence[int]) -> Iterator[Line]:
+    """Of markets that had no part in choosing the levels: seeds from 1000 on."""
+    found = list(mapped(one_drift, [1000 + seed for seed in seeds], "drift"))
+    for name in found[0]:
+        lights = [light for lights in found for light in lights[name]]
+        share = {light: lights.count(light) / len(lights) for light in ("amber", "red")}
+        target = "amber about 5%, red hardly ever" if name == "ordinary" else "red"
+        yield f"drift, {name}: amber or red, red", f"{share['amber'] + share['red']:.1%}, {share['red']:.1%}", target
+
+
 def real(seeds: Sequence[int]) -> Iterator[Line]:
     if not REAL_BARS.exists():
         yield "real bars", "not beside the repository", "-"
@@ -235,7 +271,7 @@ def real(seeds: Sequence[int]) -> Iterator[Line]:
         yield f"31 real sessions, held {minutes} minutes", words, "whatever is true"
 
 
-PARTS = {part.__name__: part for part in (noise, pattern, trap, forest, real)}
+PARTS = {part.__name__: part for part in (noise, pattern, trap, drift, forest, real)}
 
 
 def main() -> None:
