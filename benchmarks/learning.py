@@ -219,7 +219,7 @@ def _seconds(model: Any, matrix: np.ndarray, label: np.ndarray) -> float:
 
 
 def one_drift(seed: int) -> dict[str, list[str]]:
-    """The light of each of the last 10 days of a market without a pattern, as it is and changed, after 20 days learnt."""
+    """The light of each of the last 10 days of a market without a pattern, as it is and changed; 20 days are learnt."""
     bars = simulate_bars(SESSIONS, seed=seed, pattern_strength=0.0)
     learnt, judged = SESSIONS[:-10], SESSIONS[-10:]
     past = compute_features(bars[bars["timestamp"] < judged[0].open].reset_index(drop=True)).dropna()
