@@ -36,6 +36,12 @@ MAX_OPEN_POSITIONS = 10  # symbols held at once at most
 STOP_LOSS_PCT = 0.02  # sell 2% below the entry price
 TAKE_PROFIT_PCT = 0.04  # sell 4% above the entry price
 RISK_PER_TRADE_PCT = 0.01  # share of the account's equity that one trade may lose at its stop
+MAX_POSITION_PCT = 0.5  # share of equity that one position may be worth
+MAX_EXPOSURE_PCT = 1.0  # share of equity that positions and working entries may be worth together
+MAX_ENTRIES_PER_SYMBOL = 3  # purchases of one symbol in a session
+MAX_ORDERS_PER_DAY = 200  # beyond them nothing is bought in that session; exits always go
+MAX_DAILY_LOSS_PCT = 0.03  # a session that loses this share of equity halts all buying until --resume
+MAX_DRAWDOWN_PCT = 0.10  # and so does a fall this far below the highest equity
 MAX_HOLDING_MINUTES = 390  # market minutes; 390 gives a trade one session; None: no limit
 ROUND_TRIP_COST_PCT = 0.0006  # spread and slippage of buying and selling together, part of label and paper fills
 
@@ -43,6 +49,7 @@ ROUND_TRIP_COST_PCT = 0.0006  # spread and slippage of buying and selling togeth
 TRAIN_TIME = "20:00"  # daily training, after the close
 REBALANCE_TIME = "04:00"  # daily rebalancing, before the open
 TRAIN_DEADLINE_MINUTES = 60  # a training that takes longer is ended, and the model in use stays
+TRAIN_MEMORY_GB = 8  # and one that asks for more memory fails (Linux)
 
 # --- Market ----------------------------------------------------------------------------------------------------------
 MARKET = "auto"  # auto (alpaca with keys, else simulated), alpaca, recorded or simulated
@@ -58,6 +65,7 @@ SIMULATED_PATTERN_STRENGTH = 1.0  # 0: pure noise, nothing to learn; 1: a patter
 # --- Files and display -----------------------------------------------------------------------------------------------
 DATA_DIR = "data"  # bars, data set, logs; relative to this file
 MODELS_DIR = "models"  # models, trades, predictions; relative to this file
+STATE_DIR = "~/.local/state/ml-paper-trader"  # what belongs to this user and machine: the models' key, account locks
 LOG_LEVEL = "INFO"  # what data/logs/ holds: DEBUG, INFO, WARNING or ERROR
 
 # --- Alpaca, paper only ----------------------------------------------------------------------------------------------
@@ -108,6 +116,7 @@ class Matches:
 
 
 _SHARE = Between(0.0001, 0.5, "(a fraction: 0.02 is 2%)")
+_WHOLE = Between(0.001, 1.0, "(a fraction of equity: 0.1 is 10%)")
 _EVENING = Matches(r"(1[6-9]|2[0-3]|0[0-7]):[0-5]\d", 'a New York time from "16:00" to "07:59"')
 _MORNING = Matches(r"0[0-8]:[0-5]\d|09:[0-2]\d", 'a New York time from "00:00" to "09:29"')
 _TICKER = Matches(r"[A-Z][A-Z0-9.]{0,9}", "upper-case tickers such as AAPL or BRK.B", str.upper)
@@ -132,11 +141,18 @@ class Settings:
     STOP_LOSS_PCT: Annotated[float, _SHARE]
     TAKE_PROFIT_PCT: Annotated[float, _SHARE]
     RISK_PER_TRADE_PCT: Annotated[float, _SHARE]
+    MAX_POSITION_PCT: Annotated[float, _WHOLE]
+    MAX_EXPOSURE_PCT: Annotated[float, _WHOLE]
+    MAX_ENTRIES_PER_SYMBOL: Annotated[int, Between(1, 100, "purchases a session")]
+    MAX_ORDERS_PER_DAY: Annotated[int, Between(1, 10_000, "orders")]
+    MAX_DAILY_LOSS_PCT: Annotated[float, _WHOLE]
+    MAX_DRAWDOWN_PCT: Annotated[float, _WHOLE]
     MAX_HOLDING_MINUTES: Annotated[int | None, Between(1, 100_000, "market minutes, or None")]
     ROUND_TRIP_COST_PCT: Annotated[float, Between(0, 0.05, "(a fraction: 0.0006 is 6 basis points)")]
     TRAIN_TIME: Annotated[str, _EVENING]
     REBALANCE_TIME: Annotated[str, _MORNING]
     TRAIN_DEADLINE_MINUTES: Annotated[int, Between(1, 480, "minutes")]
+    TRAIN_MEMORY_GB: Annotated[float, Between(0.5, 1024, "GB")]
     MARKET: Annotated[str, OneOf(("auto", "alpaca", "recorded", "simulated"))]
     FEED: Annotated[str, OneOf(("iex", "sip"))]
     SYMBOLS: Annotated[tuple[str, ...] | None, _TICKER]
@@ -148,6 +164,7 @@ class Settings:
     SIMULATED_PATTERN_STRENGTH: Annotated[float, Between(0, 3, "(0: pure noise, 1: learnable)")]
     DATA_DIR: Path
     MODELS_DIR: Path
+    STATE_DIR: Path
     LOG_LEVEL: Annotated[str, OneOf(("DEBUG", "INFO", "WARNING", "ERROR"))]
     ALPACA_TRADING_URL: Annotated[str, Matches(_PAPER_HOST, "Alpaca's paper host or loopback; this never trades live")]
     ALPACA_DATA_URL: Annotated[str, Matches(_DATA_HOST, "Alpaca's data host or loopback")]

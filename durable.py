@@ -1,4 +1,6 @@
-"""Files that survive a cut: replaced whole or not at all. The ground floor: imports no other file of the house."""
+"""Files that survive a cut: replaced whole or not at all, or grown by whole pieces. The ground floor: imports no other
+file of the house, and is the only one that writes, syncs and renames what must not be lost.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,58 @@ def replace_file(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _write_all(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         temporary.replace(path)
     except BaseException:  # whatever cut it off, Ctrl-C included: leave no stray file, and let it go on its way
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+class AppendedFile:
+    """A file that grows by whole pieces: an append is on disk, or has left no trace.
+
+    Args: `path` is created if it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._size = os.fstat(self._handle).st_size  # all before it is whole and synced
+        self._torn = False
+        if not self._size:
+            sync_folder(path.parent)
+
+    def append(self, data: bytes) -> None:
+        """Write and fsync. OSError when the disk does not take it; the same data may then be appended again.
+
+        After a failed fsync the pages may be gone (Rebello et al., ATC 2020), so that all of it is written anew.
+        """
+        if self._torn:
+            os.ftruncate(self._handle, self._size)
+        self._torn = True
+        _write_all(self._handle, data)
+        os.fsync(self._handle)
+        self._torn = False
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Leave no half piece behind, as far as the disk allows."""
+        try:
+            if self._torn:
+                os.ftruncate(self._handle, self._size)
+        finally:
+            os.close(self._handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
 
 
 def sync_folder(folder: Path) -> None:
@@ -57,6 +102,14 @@ def name_aside(path: Path, why: str, stamp: str) -> Path:
 def move_aside(path: Path, why: str, stamp: str) -> Path:
     """Rename a file that cannot be used to `<name>.<why>-<stamp>`, so that it is never overwritten; its new path."""
     aside = name_aside(path, why, stamp)
-    path.rename(aside)
+    path.replace(aside)
     sync_folder(path.parent)
     return aside
+
+
+def remove_strays(folder: Path) -> list[Path]:
+    """Remove the temporary files of writers that were killed; only for who knows that nobody writes there now."""
+    strays = list(folder.glob(".*.tmp"))
+    for stray in strays:
+        stray.unlink(missing_ok=True)
+    return strays
