@@ -158,4 +158,4 @@ def test_moving_aside_never_overwrites_what_was_moved_before(path: Path) -> None
 def test_a_move_aside_is_brought_to_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     move_aside(path, "damaged", "20260302_200000")
-    assert disk.steps == ["folder"]
+    assert disk.steps == ["rename", "folder"]
