@@ -23,6 +23,7 @@ from alpaca_wire import AlpacaError, AlpacaWire, KeysRefused, Refused, Unreachab
 from config import Settings
 from desk.alpaca_account import MAX_SKEW_SECONDS, AlpacaAccount, amount
 from desk.orders import Account
+from desk.risk import RESERVE
 from figures import plural
 from learning.model_store import ModelStore, NoModel
 from market.hours import LAST_DAY, new_york, next_session, sessions_between
@@ -95,7 +96,8 @@ def _online(settings: Settings, wire: AlpacaWire, now: Callable[[], datetime]) -
 
 def account(money: Account, blocked: str | None) -> Finding:
     """Whether the account may trade, and with how much."""
-    words = f"active: cash {money.cash:,.0f} USD, equity {money.equity:,.0f}, for entries {money.buying_power:,.0f}"
+    spendable = money.buying_power * (1 - RESERVE)
+    words = f"active: cash {money.cash:,.0f} USD, equity {money.equity:,.0f}, for entries {spendable:,.0f}"
     if blocked is not None:
         words = f"{blocked}. Look at the account's page at Alpaca, or reset the paper account"
     return Finding("account", blocked is None, words)
@@ -215,7 +217,7 @@ def _existing(folder: Path) -> Path:
 def model(settings: Settings, now: datetime) -> Finding:
     """Whether a model serves that Alpaca's market may be traded with, and how old it is."""
     try:
-        card = ModelStore(settings.MODELS_DIR).load().card
+        card = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load().card
     except NoModel as error:
         if "No trained model found" in str(error):
             return Finding("model", True, "none yet: a first one is trained when the trader starts")

@@ -3,8 +3,9 @@
 prediction   bars fresh, features warm and defined
 threshold    the model's own confidence reaches MIN_CONFIDENCE
 learnt cost  and so does what is left of it after the symbol's extra cost
-rules        --no-entries, REQUIRE_PROOF, red drift, one position a symbol, MAX_OPEN_POSITIONS, refused today
-broker       books and broker agree, nothing hinders, a share is affordable
+stopped      --no-entries, halted, the disk takes nothing, books and broker could not be compared
+rules        REQUIRE_PROOF, red drift, one position a symbol, MAX_OPEN_POSITIONS, refused today
+last gate    desk/risk.py: a share is affordable, and the order within every limit
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ def limits_of(settings: Settings) -> Limits:
         settings.TAKE_PROFIT_PCT,
         settings.RISK_PER_TRADE_PCT,
         settings.MAX_HOLDING_MINUTES,
+        settings.MAX_POSITION_PCT,
+        settings.MAX_EXPOSURE_PCT,
+        settings.MAX_ENTRIES_PER_SYMBOL,
+        settings.MAX_ORDERS_PER_DAY,
+        settings.MAX_DAILY_LOSS_PCT,
+        settings.MAX_DRAWDOWN_PCT,
     )
 
 
@@ -40,10 +47,10 @@ def first_no(
     card: Mapping[str, Any],
     review: Review | None,
     books: Books,
-    *,
-    entries: bool = True,
+    stopped: str | None = None,
 ) -> str | None:
-    """The first gate that says no to buying, of those that need no broker; None if all let it pass."""
+    """The first gate that says no to buying, of those that need no broker; None if all let it pass. `stopped`: why
+    nothing at all may be bought just now."""
     threshold = settings.MIN_CONFIDENCE
     if prediction.problem is not None:
         return prediction.problem
@@ -51,8 +58,8 @@ def first_no(
         return f"confidence {prediction.own:.2f} is below {threshold:.2f}"
     if prediction.confidence < threshold:
         return f"{LEARNT}: confidence {prediction.own:.2f} becomes {prediction.confidence:.2f}"
-    if not entries:
-        return "watching only (--no-entries)"
+    if stopped is not None:
+        return stopped
     if settings.REQUIRE_PROOF and not card["proven"]:
         return "the model is unproven (REQUIRE_PROOF)"
     if settings.STOP_ENTRIES_ON_RED_DRIFT and review is not None and review["drift"]["light"] == "red":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from rich.console import Console
 
@@ -16,8 +19,10 @@ from desk.alpaca_broker import AlpacaBroker
 from desk.brokers import Broker
 from desk.journal import Journal
 from desk.paper_broker import PaperBroker
+from ending import Ending, Terminated
 from figures import plural
 from learning.model_store import NoModel
+from locks import hold
 from market.clock import WallClock, utc_now, wait
 from market.hours import new_york
 from market_scheduler import MarketScheduler
@@ -48,12 +53,14 @@ def run_live(
     entries: bool = True,
     once: bool = False,
     timing: Timing | None = None,
+    ending: Ending | None = None,
 ) -> MarketScheduler:
     """Trade until interrupted, or one minute with `once`; what happened is in the books and in the result.
 
-    `broker` is "alpaca" or "paper". Raises NoModel if there is none, none can be trained, and nothing is held.
+    `broker` is "alpaca" or "paper"; `ending` hears what ends the run. Raises NoModel if there is none, none can be
+    trained, and nothing is held; AlreadyRunning if another process trades this account or these books.
     """
-    timing = timing or Timing()
+    timing, ending = timing or Timing(), ending or Ending()
 
     def say(words: str) -> None:
         log.info("%s", words)
@@ -61,7 +68,8 @@ def run_live(
 
     wire = open_wire(settings, timing.wait, timing.monotonic)
     feed = open_alpaca(settings, wire, say)
-    with Journal(settings.MODELS_DIR / "journal.jsonl", stamp_of(timing.now())) as journal:
+    books = settings.MODELS_DIR / "journal.jsonl"
+    with _account_lock(settings, broker), Journal(books, stamp_of(timing.now())) as journal:
         executing: Broker = (
             AlpacaBroker(wire, timing.now, settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT)
             if broker == "alpaca"
@@ -77,29 +85,41 @@ def run_live(
         scheduler = MarketScheduler(settings, trader, training, say, review)
         minutes = iter(timing.minutes)
         try:
-            first = _start(trader, minutes, say)
-            if (missing := _no_model(predictor, first)) is not None:
+            first = _start(trader, minutes, say, ending)
+            if trader.books.halt is None and (missing := _no_model(predictor, first)) is not None:
                 say(f"{missing.partition('. Run')[0]}; one is trained now")
                 scheduler.begin_training(first)
                 if not trader.books.live_trades():
                     scheduler.finish_training()
                     predictor.model(first)
                 first = next(minutes)
-            scheduler.tick(first)
-            if not once:
-                scheduler.run(minutes)
+            for now in chain([first], [] if once else minutes):
+                with ending.finishing():
+                    scheduler.tick(now)
             scheduler.finish_training()
+        except Terminated:
+            trader.halt_for("SIGTERM", timing.now())
+            raise
         finally:
             trader.flush()
     return scheduler
 
 
-def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str], None]) -> datetime:
+def _account_lock(settings: Settings, broker: str) -> AbstractContextManager[object]:
+    """One trader an account, from whatever folder; the local account is locked with its books."""
+    if broker == "paper":
+        return nullcontext()
+    account = hashlib.sha256(str(settings.ALPACA_API_KEY).encode()).hexdigest()[:12]
+    return hold(settings.STATE_DIR / "locks" / f"alpaca-{account}.lock", "is already trading this Alpaca account")
+
+
+def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str], None], ending: Ending) -> datetime:
     """Start with the first minute in which Alpaca answers; returns it."""
     waiting = False
     for now in minutes:
         try:
-            trader.start(now)
+            with ending.finishing():
+                trader.start(now)
         except Unreachable as error:
             if not waiting:
                 say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")

@@ -7,14 +7,16 @@ at 04:00, keep every decision and outcome in models/.
     python live_trader.py --check              is everything ready for Alpaca? Changes nothing
     python live_trader.py --no-entries         watch and exit only
     python live_trader.py --status             what the books say, while another process trades
+    python live_trader.py --halt "why"         buy nothing more until --resume; stops stay, exits go on
+    python live_trader.py --resume             a person has looked: buying goes on
+    python live_trader.py --flatten            halt, and sell all that is held as soon as the market is open
 
-Ctrl-C ends it in order. Started again it goes on where it was; only a simulated run begins anew.
+Ctrl-C ends it in order. Started again it goes on where it was; only a simulated run begins anew. SIGTERM halts besides.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,12 +30,14 @@ import report
 from build_dataset import store_bars
 from config import Settings
 from desk.books import Books
+from desk.halt import ask_to_halt, ask_to_resume, asked_to_halt
 from desk.journal import read_events
+from ending import Ending
 from figures import plural
 from learning.classifier import ACCELERATED
 from live import run_live
 from market.clock import utc_now
-from market.hours import local_time
+from market.hours import local_time, new_york
 from market.simulated_feed import BANNER
 from replay import history_before, run_replay
 from sources import claim, open_market, open_wire, traded_sessions
@@ -58,6 +62,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if arguments.check:
         wire = open_wire(settings, patience=check.PATIENCE_SECONDS) if settings.has_keys else None
         return check.show(settings, wire, utc_now, console)
+    if arguments.halt is not None or arguments.resume or arguments.flatten:
+        return _leave_word(arguments, settings, console)
     live = settings.market == "alpaca"
     if arguments.broker == "alpaca" and not live:
         raise command.UsageError(
@@ -74,11 +80,11 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
     place = "Alpaca's paper account" if broker == "alpaca" else "paper (local)"
     console.print(f"market alpaca (feed {settings.FEED}), broker {place}; Ctrl-C ends it in order")
     failures: dict[str, int] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is in order too
+    ending = Ending()
+    ending.listen()
+    entries, once = not arguments.no_entries, arguments.once
     try:
-        failures = dict(
-            run_live(settings, console, broker=broker, entries=not arguments.no_entries, once=arguments.once).failures
-        )
+        failures = dict(run_live(settings, console, broker=broker, entries=entries, once=once, ending=ending).failures)
     except KeyboardInterrupt:
         held = LiveTrader(settings).get_performance_summary()["open_trades"]
         console.print(f"stopped; all is on disk, {held} positions stay with their stops in {place}")
@@ -117,11 +123,33 @@ def _trade_the_past(arguments: argparse.Namespace, settings: Settings, console: 
     return (1 if result.failures else 0), {"market": feed.market, "failures": dict(result.failures), **summary}
 
 
+def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
+    """Halt, flatten or resume: word for the trader that runs, or for the next one."""
+    folder, when = settings.MODELS_DIR, f"{new_york(utc_now()):%Y-%m-%dT%H:%M}"
+    books = Books(local_time, read_events(folder / "journal.jsonl"))
+    halted = asked_to_halt(folder) or books.halt
+    taken_up = "a running trader takes it up within a minute of the session, else the next one at its start"
+    if arguments.resume:
+        if halted is not None:
+            ask_to_resume(folder, when)
+        console.print(f"resumes from: {halted}; {taken_up}" if halted else "not halted: there is nothing to resume")
+        return 0, {"halted": None, "resumed": halted}
+    why = arguments.halt or "--flatten"
+    ask_to_halt(folder, why, when, flatten=arguments.flatten)
+    held = ", ".join(books.live_trades()) or "nothing"
+    sells = f"held: {held}; sold as soon as the market is open" if arguments.flatten else f"held: {held}; stops stay"
+    console.print(f"halted: {why} ({sells}); {taken_up}. Back: python live_trader.py --resume", markup=False)
+    return 0, {"halted": why, "flatten": arguments.flatten, "held": list(books.live_trades())}
+
+
 def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
     report.show(settings, console)
+    if (halted := asked_to_halt(settings.MODELS_DIR) or books.halt) is not None:
+        console.print(f"HALTED: {halted}. Nothing is bought until python live_trader.py --resume", markup=False)
     console.print(f"\nbooks up to {local_time(books.last_minute)}" if books.last_minute else "\nno minute traded yet")
-    return 0, {"last_minute": local_time(books.last_minute), **LiveTrader(settings).get_performance_summary()}
+    last = local_time(books.last_minute)
+    return 0, {"last_minute": last, "halted": halted, **LiveTrader(settings).get_performance_summary()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,6 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="trade one minute and end (Alpaca)")
     parser.add_argument("--no-entries", action="store_true", help="watch and exit only")
     parser.add_argument("--status", action="store_true", help="show what the books say and end")
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument("--halt", metavar="WHY", help="buy nothing more until --resume")
+    words.add_argument("--resume", action="store_true", help="a person has looked: buying goes on")
+    words.add_argument("--flatten", action="store_true", help="halt, and sell all that is held")
     return command.run("live_trader", _body, parser.parse_args(argv))
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import schedule
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 TRAIN_UNTIL_BEFORE_OPEN = timedelta(hours=1)
 
 TRADING = "trading minute"
+ERRORS_TO_HALT = 5  # minutes in a row that fail for another reason than the way to Alpaca
 
 
 class Trader(Protocol):
@@ -57,6 +59,7 @@ class Trader(Protocol):
     def minute(self, now: datetime) -> None: ...
     def rebalance(self, now: datetime) -> None: ...
     def record_duty(self, duty: str, session: str, outcome: str, words: str) -> None: ...
+    def halt_for(self, why: str, now: datetime) -> None: ...
 
 
 class Training(Protocol):
@@ -92,6 +95,7 @@ class MarketScheduler:
         self._said_idle: date | None = None
         self._begun: set[tuple[str, date]] = set()  # duties that this process began: one that fails is not begun again
         self.failures: Counter[str] = Counter()
+        self._errors = 0  # trading minutes in a row that failed
         self._failing: dict[str, type[Exception]] = {}  # duties that are tried again, and how the last attempt failed
 
     def run(self, clock: Iterable[datetime]) -> None:
@@ -109,6 +113,8 @@ class MarketScheduler:
         session = last_opened(now)
         if session.open <= now <= session.close:
             self._attempt(TRADING, self._trader.minute, now)
+            if self._errors == ERRORS_TO_HALT:
+                self._attempt("halt", partial(self._trader.halt_for, f"{self._errors} trading minutes failed"), now)
         else:
             self._say_idle(now)
 
@@ -127,9 +133,12 @@ class MarketScheduler:
                     "%s at %s failed", duty, now, exc_info=error,
                 )  # fmt: skip
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
+            if duty == TRADING:
+                self._errors += not isinstance(error, AlpacaError)
             if duty == TRADING or isinstance(error, Unreachable):  # the other duties are not tried again
                 self._failing[duty] = type(error)
         else:
+            self._errors = 0 if duty == TRADING else self._errors
             if self._failing.pop(duty, None) is not None:
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} works again")
 

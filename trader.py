@@ -1,4 +1,4 @@
-"""The trading minute: settle, exit, predict, size, buy, write down - one code for live, replay and backtest."""
+"""The trading minute: hear a halt, settle, exit, predict, buy, write down - one code for live, replay and backtest."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from agreement import Agreement
 from alpaca_wire import Refused, Unreachable
 from config import Settings, load_settings
-from desk.books import Books, secure_view
+from desk.books import Books
 from desk.brokers import Broker
+from desk.halt import BY_HAND, Halt
 from desk.journal import Event, Journal, read_events
-from desk.orders import Execution, Order
-from desk.risk import beyond_levels, must_exit
+from desk.orders import Account, Execution
+from desk.risk import Gate, beyond_levels, loss_beyond
+from desk.trade_history import TradeHistory, secure_view
 from entries import Entries
+from exits import Exits
 from gates import first_no, limits_of
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
@@ -26,7 +28,7 @@ from learning.reviews import Review
 from market.alpaca_feed import FeedUnavailable
 from market.bars import Bar
 from market.feeds import BarFeed
-from market.hours import Session, epoch_minute, last_opened, local_time, market_ordinal, moment, new_york
+from market.hours import Session, epoch_minute, last_opened, local_time, new_york
 from model_in_use import Prediction
 from spoken import SessionTally, told
 from watch import Watch
@@ -34,6 +36,7 @@ from watch import Watch
 log = logging.getLogger(__name__)
 
 RECONCILE_MINUTES = 5
+PATIENT_MINUTES = 2  # without a trading minute, after which books and broker are compared first
 
 
 class Predictor(Protocol):
@@ -70,21 +73,23 @@ class LiveTrader:
         say: Callable[[str], object] = log.info,
     ) -> None:
         self.settings = settings or load_settings()
-        self._limits = limits_of(self.settings)
         if feed and broker and journal and predictor:
             self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
             self.books = Books(local_time, journal.events)
+            self._history = TradeHistory(self._view_path, self.books)
             self._watch = Watch(feed, self.settings.SYMBOLS, say)
             self._agreement = Agreement(self.books, broker, journal, self._book, say)
-            self.entries = Entries(
-                self.settings, feed.market, self.books, broker, journal, self._agreement, self._record, say,
-                allowed=entries,
-            )  # fmt: skip
-        self._say = say
+            self._gate = Gate(broker, self.books, limits_of(self.settings), say)
+            self.halt = Halt(self.settings.MODELS_DIR, self.books, broker, journal, self._record, local_time, say)
+            self.exits = Exits(self.books, self._gate, journal, self._record, say)
+            self.entries = Entries(self.settings, feed.market, self.books, self._gate, journal, self._record)
+        self._say, self._watching_only = say, not entries
         self._seen_minute = 0  # the newest minute whose bars have been settled
+        self._began_minute = 0  # the newest that was begun
         self._unfinished = False  # whether the last minute broke off
         self._model_id: str | None = None
-        self._split: set[str] = set()  # symbols that were split while we hold them
+        self._disk_trouble: str | None = None  # why the last minute is not on disk
+        self._loss: str | None = None  # the loss limit that was broken in the last minute
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -106,7 +111,7 @@ class LiveTrader:
         self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self.reconcile(now)
         self.entries.above = set(self.books.above)
-        self._write_view()
+        self._to_disk(now, self._history.flush, self._archive)
 
     def reconcile(self, now: datetime) -> None:
         """Let the books hear what the broker did and they missed. Raises BooksDisagree."""
@@ -120,38 +125,46 @@ class LiveTrader:
             for symbol, position in self._broker.positions().items()
             if symbol in self.books.live_trades() and (reason := beyond_levels(position)) is not None
         }
+        plan |= {symbol: reason for symbol, reason in self.books.exit_plan.items() if reason == BY_HAND}
         self._record("plan", close=plan)
         if held := len(self.books.live_trades()):
             planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  rebalance: {held} held, to be sold at the open: {planned}")
         try:
-            self._split |= set(self._feed.check_splits(now)) & set(self.books.live_trades())
+            self.exits.split |= set(self._feed.check_splits(now)) & set(self.books.live_trades())
         except (FeedUnavailable, Refused, Unreachable) as error:
             self._say(f"not looked for splits: {error}")
-        for symbol in sorted(self._split & set(self.books.live_trades())):
+        for symbol in sorted(self.exits.split & set(self.books.live_trades())):
             self._say(
                 f"{symbol} was split while it is held: nothing of it is sold here, look after it by hand at Alpaca"
             )
+
+    def halt_for(self, why: str, now: datetime) -> None:
+        """Halt now, for a reason of the program's own, and let no working entry buy any more."""
+        self.halt.begin(why, epoch_minute(now))
+        self._agreement.try_to_reach(now, self._seen_minute)
 
     # --- the trading minute ------------------------------------------------------------------------------------------
 
     def minute(self, now: datetime) -> None:
         """One minute of a session, from its open to its close inclusive: settle, exit, predict, buy, write down."""
         minute, session = epoch_minute(now), last_opened(now)
-        if self._unfinished:
-            self._agreement.try_to_reach(
-                now, self._seen_minute
-            )  # the minute before broke off: the broker may know more than the books
-        self._unfinished = True
+        self._seen_minute = min(self._seen_minute, minute - 1)  # a clock that was set back
+        self.halt.hear(minute)
+        if self._unfinished or minute > self._began_minute + PATIENT_MINUTES:
+            # The minute before broke off, or there was none for a while: the broker may know more than the books.
+            self._agreement.try_to_reach(now, self._seen_minute)
+        self._began_minute, self._unfinished = minute, True
         since = self._seen_minute + 1
         symbols, bars, problem = self._watch.look(now, self.books.live_trades(), self._seen_minute)
+        self._gate.see(bars)
         seen = minute if problem is None else since  # bars that were not seen are still to be settled
         for execution in self._broker.settle(seen, bars):
             self._book(execution)
         bare = any(not position.protected for position in self._broker.positions().values())
         if minute % RECONCILE_MINUTES == 0 or self._agreement.missing or bare:
             self._agreement.try_to_reach(now, self._seen_minute)
-        sent = now < session.close and self._exit(now, minute)
+        sent = now < session.close and self.exits.sell(now, session)
         if self._tally.session != session:
             self._tally = SessionTally(session)
             self._say_drift(now)
@@ -160,7 +173,8 @@ class LiveTrader:
             predictions = self._predict(now, symbols, bars, since, model)
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
-                ordered = self.entries.enter(minute, session, predictions, model, self._predictor.review(now))
+                review, stopped = self._predictor.review(now), self._stopped()
+                ordered = self.entries.enter(minute, session, predictions, model, review, stopped)
             self._predictor.remember(now)
         if sent or ordered:  # what was filled at once is booked now, and its levels are set
             for execution in self._broker.settle(minute, ()):
@@ -169,35 +183,15 @@ class LiveTrader:
         self._seen_minute, self._unfinished = seen - 1, False
         self._keep_reasons(now, ordered)  # last: a minute that traded well is not broken off by its explanation
 
-    def _exit(self, now: datetime, minute: int) -> bool:
-        """Sell what has had its time, what the rebalance planned, and what a level should have sold or cannot."""
-        trades = self.books.live_trades()
-        if not trades:
-            return False
-        sent, elapsed = False, market_ordinal(now)
-        selling = {order.symbol for order in self._broker.working_orders() if order.side == "SELL"}
-        for symbol, position in self._broker.positions().items():
-            trade = trades.get(symbol)
-            if trade is None or symbol in selling or symbol in self._split:
-                continue
-            held = elapsed - _ordinal(position.entry_minute)
-            reason = must_exit(held, self._limits) or self.books.exit_plan.get(symbol) or beyond_levels(position)
-            if reason is not None:
-                order = Order(
-                    self.books.exit_id(trade), symbol, "SELL", position.qty, position.last_price, minute, reason=reason
-                )
-                self._record("exit", order_id=order.id, symbol=symbol, qty=order.qty, reason=reason, minute=minute)
-                self._sync_exit()
-                self._broker.submit(order)
-                sent = True
-        return sent
-
-    def _sync_exit(self) -> None:
-        """A sale leaves even when the disk is full: its id is made from the trade, so it cannot become two."""
-        try:
-            self._journal.sync(order=True)
-        except OSError as error:
-            log.error("an exit leaves before it is on disk: %s", error)  # noqa: TRY400 - the reason is all there is
+    def _stopped(self) -> str | None:
+        """Why nothing at all may be bought just now, or None."""
+        if self._watching_only:
+            return "watching only (--no-entries)"
+        if self.books.halt is not None:
+            return f"halted: {self.books.halt}"
+        if self._disk_trouble is not None:
+            return self._disk_trouble
+        return "books and broker could not be compared" if self._agreement.missing else None
 
     def _model(self, now: datetime) -> PublishedModel | None:
         """The model in use, announced when it is another; None, said once, where none may serve."""
@@ -264,30 +258,51 @@ class LiveTrader:
             return None if outcome == "ordered" else outcome
         card = self._predictor.model(now).card
         review = self._predictor.review(now)
-        return first_no(prediction, session, self.settings, card, review, self.books)
+        return first_no(prediction, session, self.settings, card, review, self.books, self._stopped())
 
     def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
         account = self._broker.account()
         self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self.entries.above))
+        self._watch_losses(account, minute)
         if now >= session.close:
             card = model.card if model else None
             event = self._tally.event(self.settings.MIN_CONFIDENCE, card, self.books)
             self._record("session", **event)
             for line in self._tally.lines(self.books, account, event):
                 self._say(line)
-            self.flush()
-            self._predictor.log.compress_old()
+            self._to_disk(now, self.flush, self._predictor.log.compress_old, self._archive)
         elif self._journal.syncs_each_minute:
-            self._journal.sync()
-            self._predictor.write()
-            self._write_view()
+            self._to_disk(now, self._journal.sync, self._predictor.write, self._history.write)
+
+    def _watch_losses(self, account: Account, minute: int) -> None:
+        """Halt on a loss beyond its limit, once two minutes in a row have shown it: one may be a wrong price."""
+        if account.equity <= 0:  # no equity that can be believed; nothing is bought on it
+            return
+        opening, peak = self.books.opening_equity(minute), self.books.peak_equity
+        before, self._loss = self._loss, loss_beyond(account.equity, opening, peak, self._gate.limits)
+        if self._loss is not None and before is not None:
+            self.halt.begin(self._loss, minute)
+
+    def _to_disk(self, now: datetime, *steps: Callable[[], object]) -> None:
+        """A disk that takes nothing stops entries and not exits; the next minute tries again, with all of it."""
+        try:
+            for step in steps:
+                step()
+        except OSError as error:
+            if self._disk_trouble is None:
+                self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought until the disk takes the books: {error}")
+            self._disk_trouble = f"the disk does not take the books ({error.strerror})"
+        else:
+            if self._disk_trouble is not None:
+                self._say(f"{new_york(now):%Y-%m-%d %H:%M}  the disk takes the books again")
+            self._disk_trouble = None
 
     def flush(self) -> None:
         """Bring everything to disk: journal, view, predictions, the broker's own memory."""
         self._journal.sync()
         self._predictor.write()
         self._broker.save()
-        self._write_view()
+        self._history.flush()
 
     # --- the books ---------------------------------------------------------------------------------------------------
 
@@ -313,10 +328,5 @@ class LiveTrader:
     def _view_path(self) -> Path:
         return self.settings.MODELS_DIR / "trade_history.json"
 
-    def _write_view(self) -> None:
-        self.books.write_view(self._view_path)
-
-
-@lru_cache(maxsize=4096)
-def _ordinal(minute: int) -> int:
-    return market_ordinal(moment(minute))
+    def _archive(self) -> None:
+        self._journal.archive_months(local_time)

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 ORDERS_PAGE = 500  # the most that Alpaca lists at once
 MAX_SKEW_SECONDS = 30.0
-CASH_SHARE = 0.95  # Alpaca reckons a market buy at a price above the last
 _FLAGS = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
 
 
@@ -75,15 +74,27 @@ class AlpacaAccount:
             raise Unreachable(f"Alpaca's positions cannot be read ({type(error).__name__})") from error
 
     def read(self) -> tuple[Account, str | None]:
-        """Cash, equity, and what entries may spend (cash, never margin, with a reserve); and why it may not buy."""
+        """Cash, equity, and what entries may spend (cash, never margin); and why it may not buy."""
         raw = self._trading.get_account()
         limits = [amount(raw, name) for name in ("cash", "buying_power", "non_marginable_buying_power") if name in raw]
-        money = Account(amount(raw, "cash"), amount(raw, "equity"), max(CASH_SHARE * min(limits), 0.0))
+        money = Account(amount(raw, "cash"), amount(raw, "equity"), max(min(limits), 0.0))
         if raw.get("status") != "ACTIVE":
             return money, f"Alpaca says that the account's status is {raw.get('status')}"
         # What is not said counts as blocked.
         flag = next((flag for flag in _FLAGS if raw.get(flag) is not False), None)
         return money, None if flag is None else f"Alpaca says {flag}: {raw.get(flag)}"
+
+    def tradable(self, symbol: str) -> bool:
+        """Whether Alpaca says that a symbol is active and tradable; what is not said is not."""
+        try:
+            raw = self._trading.get_asset(symbol)
+            return raw.get("tradable") is True and raw.get("status") == "active"
+        except Refused as error:
+            if error.status in (404, 422):
+                return False
+            raise
+        except AttributeError as error:
+            raise Unreachable("Alpaca's asset cannot be read") from error
 
     def clock_problem(self, here: datetime, close: datetime) -> str | None:
         """Why no entry may be made now, or None; `here` is this machine's time, `close` the end of the session."""

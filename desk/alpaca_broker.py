@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from alpaca_wire import AlpacaWire, Refused, Unreachable
 from desk.alpaca_account import AlpacaAccount
@@ -54,6 +54,7 @@ class AlpacaBroker:
         self._last: dict[str, float] = {}
         self._told: set[str] = set()
         self._said: set[str] = set()
+        self._tradable: dict[str, tuple[date, bool]] = {}
         self._money: tuple[Account, float] | None = None  # and what our positions were worth in it
 
     # --- what the trader asks ----------------------------------------------------------------------------------------
@@ -86,6 +87,17 @@ class AlpacaBroker:
         money, blocked = self._account.read()
         self._money = money, self._worth()
         return blocked or self._account.clock_problem(self._now(), close)
+
+    def tradable(self, symbol: str) -> bool:
+        today = self._now().date()
+        if self._tradable.get(symbol, (None,))[0] != today:
+            self._tradable[symbol] = today, self._account.tradable(symbol)
+        return self._tradable[symbol][1]
+
+    def withdraw_entries(self) -> None:
+        for trade in self._trades.values():
+            if trade.entry is None or trade.entry.live:
+                trade.expires_minute = 0
 
     def submit(self, order: Order) -> None:
         self._money, self._hands.sent = None, True

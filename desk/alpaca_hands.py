@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from alpaca.trading.requests import ReplaceOrderRequest
+from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, ReplaceOrderRequest
 
 from alpaca_wire import Refused, Unreachable
 from desk.alpaca_account import AlpacaAccount
@@ -16,6 +16,7 @@ from desk.alpaca_orders import Placed, arm, bracket, market_sale, placed, stop_p
 from desk.alpaca_trade import MARGIN, PATIENCE_MINUTES, AlpacaTrade
 from desk.books import WITHDRAWN
 from desk.orders import Execution, Kind, Order
+from desk.risk import untrusted
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class AlpacaHands:
 
     def enter(self, trade: AlpacaTrade, order: Order, *, again: bool = False) -> None:
         try:
-            trade.take([placed(self._trading.submit_order(bracket(order, order.price)))])
+            trade.take([self._send(bracket(order, order.price), trade.qty_ordered)])
         except Refused as error:
             base = error.extras.get("base_price")
             if _taken_already(error):
@@ -130,7 +131,7 @@ class AlpacaHands:
         log.warning("%s: %d shares without a stop; stop and target are placed again", trade.symbol, trade.uncovered)
         order = arm(trade.next_arm, trade.symbol, trade.uncovered, trade.stop_level, trade.target_level)
         try:
-            trade.take([placed(self._trading.submit_order(order))])
+            trade.take([self._send(order, trade.held)])
             trade.protected = True
         except Refused as error:
             if not _taken_already(error) and error.status != 429:
@@ -177,7 +178,7 @@ class AlpacaHands:
     def _send_sale(self, trade: AlpacaTrade, order: Order) -> None:
         self.sent = True
         try:
-            trade.take([placed(self._trading.submit_order(market_sale(order.id, order.symbol, trade.held)))])
+            trade.take([self._send(market_sale(order.id, order.symbol, trade.held), trade.held)])
         except Refused as error:
             if _taken_already(error):
                 trade.unsure_sale = order.id
@@ -188,6 +189,15 @@ class AlpacaHands:
         except Unreachable as error:
             log.warning("%s: whether the sale was booked is looked up (%s)", order.symbol, error)
             trade.unsure_sale = order.id
+
+    def _send(self, request: MarketOrderRequest | LimitOrderRequest, most: int) -> Placed:
+        """The last look at an order, with its legs, on shares that are at most so many. Raises Refused."""
+        legs = [*([request.take_profit.limit_price] if request.take_profit else []),
+                *([request.stop_loss.stop_price] if request.stop_loss else [])]  # fmt: skip
+        no = untrusted(int(request.qty or 0), most, *legs)
+        if no is not None or request.client_order_id is None:
+            raise Refused(0, {}, f"not sent: {no or 'an order without an id'}")
+        return placed(self._trading.submit_order(request))
 
     def cancel(self, order: Placed) -> None:
         """Ask for a cancel; an order that has ended by then, or is ending with its group, is no error."""

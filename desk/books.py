@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from desk.journal import Event
 from desk.orders import Execution, Trade
 from desk.performance import summarise
-from durable import move_aside, replace_file, to_json
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+SIGNAL_SESSIONS = 30  # those whose signals stand in the view; older ones in archives
 WITHDRAWN = "never reached the broker"  # an intent that may be tried again, under the same order id
 
 
@@ -33,7 +33,7 @@ class Books:
     """
 
     def __init__(self, local_time: Callable[[int], str], events: Iterable[Event] = ()) -> None:
-        self._local_time = local_time
+        self.local_time = local_time
         self.trades: dict[str, Trade] = {}
         self.signals: list[dict[str, Any]] = []
         self.duties: dict[tuple[str, str], str] = {}  # (duty, session date) -> outcome
@@ -43,8 +43,13 @@ class Books:
         self._settled_cash: float | None = None  # USD without positions, when the account began
         self.above: list[str] = []  # symbols whose confidence stood at the threshold in the last minute
         self.last_minute = 0
+        self.halt: str | None = None  # why nothing is bought until a person resumes
+        self.peak_equity: float | None = None  # USD, the highest since the beginning or the last resume
+        self._day = ""  # New York date of the newest minute
+        self._opening_equity: float | None = None  # USD at the end of the day before
+        self._orders: Counter[str] = Counter()  # orders sent by New York date, and by minute of the newest one
         self.silent_sessions = 0  # the newest in a row in which no confidence reached the threshold
-        self.changed = False
+        self.changed: dict[str, None] = {}  # ids of the trades that the view does not show yet as they are
         self.tag = "0"  # sets the order ids of these books apart from those of others on the same account
         self._entries: dict[str, int] = {}  # stem of an order id -> newest attempt
         self._exit_reasons: dict[str, str] = {}  # order id of a sale -> why it was ordered
@@ -87,6 +92,23 @@ class Books:
             return None
         return f"not again today: {newest.exit_reason}"
 
+    def entries_under(self, order_id: str) -> int:
+        """Entries of the symbol and session of `order_id` that came before it."""
+        return int(order_id.rpartition("-")[2]) - 1
+
+    def orders_in_minute(self, minute: int) -> int:
+        """Orders sent in a minute of the newest day."""
+        return self._orders[self.local_time(minute)]
+
+    def orders_on_day(self, minute: int) -> int:
+        """Orders sent on the New York date of a minute."""
+        return self._orders[self.local_time(minute)[:10]]
+
+    def opening_equity(self, minute: int) -> float | None:
+        """USD before the first minute of the New York date of `minute`, or since a person resumed on it."""
+        newest = self.equity[-1][1] if self.equity else self.first_cash
+        return self._opening_equity if self.local_time(minute)[:10] == self._day else newest
+
     def exit_id(self, trade: Trade) -> str:
         """The order id of the sale of a trade: the same until the broker says that it came to nothing."""
         return f"{trade.id}-sell-{trade.exits_refused + 1}"
@@ -106,7 +128,6 @@ class Books:
 
     def _on_signal(self, event: Event) -> None:
         self.signals.append({name: event[name] for name in _SIGNAL_FIELDS})
-        self.changed = True
 
     def _on_intent(self, event: Event) -> None:
         trade = Trade(
@@ -117,7 +138,7 @@ class Books:
             price=event["price"],
             confidence=event["confidence"],
             model_confidence=event.get("model_confidence") or event["confidence"],
-            entry_time=self._local_time(event["minute"]),
+            entry_time=self.local_time(event["minute"]),
             stop_loss=event["price"] * (1 - event["stop_loss"]),
             take_profit=event["price"] * (1 + event["take_profit"]),
             status="PENDING",
@@ -127,22 +148,40 @@ class Books:
             entry_minute=event["minute"],
         )
         self.trades[trade.id] = self._live[trade.symbol] = trade
+        self._count_order(event["minute"])
         stem, _, attempt = trade.id.rpartition("-")
         if attempt.isdecimal():
             self._entries[stem] = int(attempt)
-        self.changed = True
+        self.changed[trade.id] = None
 
     def _on_why(self, event: Event) -> None:
         trade = self.trades.get(event["order_id"])
         if trade is not None:  # else the line of its intent was lost
             trade.why = event["spoke"]
-            self.changed = True
+            self.changed[trade.id] = None
 
     def _on_session(self, event: Event) -> None:
         self.silent_sessions = event.get("silent_sessions", 0)
 
     def _on_exit(self, event: Event) -> None:
         self._exit_reasons[event["order_id"]] = event["reason"]
+        self._count_order(event["minute"])
+
+    def _count_order(self, minute: int) -> None:
+        local = self.local_time(minute)
+        if local[:10] not in self._orders:
+            self._orders.clear()
+        self._orders.update((local, local[:10]))
+
+    def _on_halt(self, event: Event) -> None:
+        self.halt = event["why"]
+
+    def _on_resume(self, event: Event) -> None:
+        """A person has looked: losses count from here on."""
+        self.halt = None
+        if self.equity:
+            self._day, self._opening_equity = self.local_time(event["minute"])[:10], self.equity[-1][1]
+            self.peak_equity = self.equity[-1][1]
 
     def _on_execution(self, event: Event) -> None:
         execution = Execution(**event["execution"])
@@ -153,7 +192,8 @@ class Books:
             log.warning("%s: sold before these books heard it was bought; waiting for the broker's word", trade.id)
             return
         self._heard.add(execution.id)
-        self.changed = True
+        if trade is not None:
+            self.changed[trade.id] = None
         if trade is None:
             log.warning(
                 "%s: %s of %d shares belongs to no trade of ours", execution.symbol, execution.kind, execution.qty
@@ -189,7 +229,7 @@ class Books:
         elif execution.qty > trade.qty:
             if trade.status != "OPEN":  # PENDING, or withdrawn: the broker had it after all
                 trade.status, trade.exit_reason = "OPEN", None
-                trade.entry_minute, trade.entry_time = execution.minute, self._local_time(execution.minute)
+                trade.entry_minute, trade.entry_time = execution.minute, self.local_time(execution.minute)
                 self._live[trade.symbol] = trade
             trade.qty, trade.price = execution.qty, execution.price
             trade.entering = trade.qty < trade.qty_ordered
@@ -213,7 +253,7 @@ class Books:
         trade.status = "CLOSED"
         trade.exit_reason = self._exit_reasons.get(execution.order_id, execution.reason)
         trade.exit_price = proceeds / sum(qty for qty, _ in trade.exits.values())
-        trade.exit_time = self._local_time(execution.minute)
+        trade.exit_time = self.local_time(execution.minute)
         trade.pnl_amount = round((trade.exit_price - trade.price) * trade.qty - trade.fees, 4)
         trade.pnl_pct = trade.pnl_amount / (trade.price * trade.qty)
         self._ended(trade)
@@ -230,49 +270,40 @@ class Books:
         self.duties[event["duty"], event["session"]] = event["outcome"]
 
     def _on_account(self, event: Event) -> None:
-        self.first_cash = event["cash"]
+        self.first_cash = self.peak_equity = event["cash"]
         self._settled_cash = event.get("settled")
 
     def _on_minute(self, event: Event) -> None:
         self.above = event.get("above", [])
         self.last_minute = event["minute"]
-        self.equity.append((self._local_time(event["minute"]), event["equity"]))
+        local, equity = self.local_time(event["minute"]), event["equity"]
+        if local[:10] != self._day:
+            self._opening_equity = self.opening_equity(event["minute"])
+            self._day = local[:10]
+        self.peak_equity = max(self.peak_equity or equity, equity)
+        self.equity.append((local, equity))
+
+    def old_signals(self) -> int:
+        """How many of the oldest signals are older than the newest SIGNAL_SESSIONS sessions."""
+        end, day = len(self.equity), ""
+        for _ in range(SIGNAL_SESSIONS):
+            if end == 0:
+                return 0
+            day = self.equity[end - 1][0][:10]
+            end = bisect_left(self.equity, (day,), hi=end)
+        return bisect_left(self.signals, day, key=lambda signal: signal["timestamp"])
 
     def view(self) -> dict[str, Any]:
-        """The content of models/trade_history.json."""
-        trades = [{name: getattr(trade, name) for name in _TRADE_FIELDS} for trade in self.trades.values()]
-        return {"schema": SCHEMA, "trades": trades, "signals": self.signals}
-
-    def write_view(self, path: Path) -> None:
-        """Replace the view, if anything changed since it was written last."""
-        if self.changed or not path.exists():
-            replace_file(path, _one_record_a_line(self.view()))
-            self.changed = False
+        """The content of models/trade_history.json: all trades, and the signals of the newest sessions."""
+        trades = [viewed(trade) for trade in self.trades.values()]
+        return {"schema": SCHEMA, "trades": trades, "signals": self.signals[self.old_signals() :]}
 
 
-def _one_record_a_line(view: dict[str, Any]) -> str:
-    """JSON that a person can read and a program can write fast: one trade or signal a line."""
-    parts = [f'"{name}":[\n' + ",\n".join(map(to_json, view[name])) + "\n]" for name in ("trades", "signals")]
-    return f'{{"schema":{view["schema"]},\n' + ",\n".join(parts) + "}\n"
+def viewed(trade: Trade) -> dict[str, Any]:
+    """The fields of a trade that are documented."""
+    return {name: getattr(trade, name) for name in _TRADE_FIELDS}
 
 
 _SIGNAL_FIELDS = ("symbol", "price", "confidence", "timestamp", "taken", "reason")
 _INNER_FIELDS = {"entry_minute", "entering", "exits", "exits_refused"}
 _TRADE_FIELDS = [name for name in Trade.__dataclass_fields__ if name not in _INNER_FIELDS]
-
-
-def secure_view(path: Path, books: Books, stamp: str) -> None:
-    """Move aside a trade_history.json that is not a view of these books, before it would be overwritten."""
-    if not path.exists():
-        return
-    try:
-        document = json.loads(path.read_text())
-        ours = {t["id"] for t in document["trades"]} <= set(books.trades)
-        why = "it holds trades that the journal does not know"
-        if document["schema"] != SCHEMA:
-            ours, why = False, f"its schema is {document['schema']}, here {SCHEMA}"
-    except (ValueError, KeyError, TypeError):
-        ours, why = False, "it cannot be read as a trade history"
-    if not ours:
-        aside = move_aside(path, "foreign", stamp)
-        log.warning("%s: %s; it is kept as %s, and a new one is written from the journal", path, why, aside.name)

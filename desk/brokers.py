@@ -18,6 +18,12 @@ class Broker(Protocol):
     def hindrance(self, close: datetime) -> str | None:
         """Why no entry may be made now, in a session that ends at `close`; None: go on."""
 
+    def tradable(self, symbol: str) -> bool | None:
+        """Whether a symbol may be bought; None: unknown."""
+
+    def withdraw_entries(self) -> None:
+        """Let no working entry buy any more, those of unknown outcome too; `settle` tells. May be asked again."""
+
     def account(self) -> Account:
         """Cash, equity and buying power now, USD."""
 

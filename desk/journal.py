@@ -1,36 +1,48 @@
-"""The journal: every decision and outcome, one checksummed JSON line each, appended and never rewritten.
+"""The journal: every decision and outcome, one checksummed JSON line each, appended and never changed.
 
     {"n":17,"kind":"intent","symbol":"NVDA", ... ,"crc":"9a41c0d2"}
 
-It is the truth; models/trade_history.json is a view of it (`desk/books.py`). `crc` is the CRC-32 of the line before it,
-`n` counts up by one. One process writes (a lock beside the file), any number may read.
+It is the truth; models/trade_history.json is a view of it (`desk/trade_history.py`). `crc` is the CRC-32 of the line
+before it, `n` counts up by one. Finished months move from journal.jsonl to archive/journal_2026-01.jsonl, in the same
+lines; the first line (`n` 0) heads every file. An event that stands in two files, after a cut in the middle of a move,
+is one event. One process writes (a lock beside the file), any number may read.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
-import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from durable import name_aside, replace_file, sync_folder, to_json
+from desk.journal_files import (
+    SCHEMA,
+    Event,
+    NewerJournal,
+    archive_folder,
+    by_month,
+    each_event,
+    line_of,
+    newest_archived,
+    ordered_lines,
+    read_archives,
+    read_events,
+    recover,
+)
+from durable import AppendedFile, remove_strays, replace_file, sync_folder
+
+__all__ = ["AlreadyRunning", "Event", "Journal", "NewerJournal", "lock_books", "read_events"]
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
-Event = dict[str, Any]
+OWN_FILES = ("journal.jsonl", "trade_history.json", "paper_account.json", "HALT", "RESUME")  # a training has others
 
 
 class AlreadyRunning(RuntimeError):
     """Another process writes these books; the message names it."""
-
-
-class NewerJournal(ValueError):
-    """The journal was written by a newer version of this program, which this one must not touch."""
 
 
 class Journal:
@@ -39,25 +51,39 @@ class Journal:
     Args: `path` of the journal; `stamp` (such as "20260302_200000") names files that are moved aside, and new books.
     With `sync_each_order` False (replay) `sync(order=True)` leaves the disk alone, and only `sync()` reaches it.
     Opening takes the lock and mends what a crash left: a torn last line is cut off, a file with unreadable lines is
-    moved aside and rewritten from its readable ones; both are kept beside it and said in the log.
+    moved aside and rewritten from its readable ones; both are kept beside it and said in the log. Raises
+    AlreadyRunning, NewerJournal, OSError.
     """
 
     def __init__(self, path: Path, stamp: str, *, sync_each_order: bool = True) -> None:
         self.path = path
+        self._stamp = stamp
         self._sync_each_order = sync_each_order
         self._buffer: list[str] = []
+        self._file: AppendedFile | None = None  # opened by the first sync, and anew after the file was replaced
+        self._minutes: tuple[int, int] | None = None  # the first in journal.jsonl, and the newest
         self._lock = lock_books(path)
-        for name in (path.name, "trade_history.json", "paper_account.json"):
-            for stray in path.parent.glob(f".{name}.*.tmp"):  # of a writer that was killed; we are the only one now
-                stray.unlink(missing_ok=True)
-        self.events = _recover(path, stamp)
-        self._next = self.events[-1]["n"] + 1 if self.events else 0
-        self._file = path.open("ab", buffering=0)
-        self._size = self._file.tell()  # all before it is whole and synced
-        if not self.events:
-            self.events = [self.append("journal", schema=SCHEMA, started=stamp)]
-            self.sync()
-            sync_folder(path.parent)
+        try:
+            _remove_strays(path)
+            events = recover(path, stamp)
+            newest = max((event["n"] for event in events), default=-1)
+            self._next = 1 + (newest if newest > 0 else max(newest, newest_archived(path)))
+            for event in events:
+                self._note_minute(event)
+            if not events:
+                self._begin()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _begin(self) -> None:
+        header = next(read_archives(self.path), None)
+        if header is None:
+            self.append("journal", schema=SCHEMA, started=self._stamp)
+        else:
+            log.warning("%s is gone; the books go on after event %d of its archives", self.path, self._next - 1)
+            self._buffer.append(line_of(header))
+        self.sync()
 
     def __enter__(self) -> Self:
         return self
@@ -67,28 +93,37 @@ class Journal:
     ) -> None:
         self.close()
 
+    @property
+    def events(self) -> Iterator[Event]:
+        """All events on disk, oldest first, archives included; read anew each time, and not kept in memory."""
+        return each_event(self.path)
+
     def append(self, kind: str, **fields: Any) -> Event:
         """Add one event; it is on disk after the next `sync`. ValueError for NaN or infinity."""
         event: Event = {"n": self._next, "kind": kind, **fields}
-        self._buffer.append(_line(event))
+        self._buffer.append(line_of(event))
         self._next += 1
+        self._note_minute(event)
         return event
 
+    def _note_minute(self, event: Event) -> None:
+        minute = event.get("minute")
+        if minute is not None:
+            first, newest = self._minutes or (minute, minute)
+            self._minutes = first, max(newest, minute)
+
     def sync(self, *, order: bool = False) -> None:
-        """Write and fsync all events so far. `order=True`: an order is about to leave that these events announce."""
+        """Write and fsync all events so far. `order=True`: an order is about to leave that these events announce.
+
+        OSError where the disk does not take them: none is lost, and the next call writes them all.
+        """
         if order and not self._sync_each_order:
             return
         if self._buffer:
-            content = "".join(self._buffer).encode()
-            try:
-                written = 0
-                while written < len(content):
-                    written += self._file.write(content[written:])
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._file.truncate(self._size)  # the next sync writes all of it again: no half line, none twice
-                raise
-            self._size += len(content)
+            if self._file is None:
+                sync_folder(self.path.parent)  # the file may have been replaced by a rename that is not on disk yet
+                self._file = AppendedFile(self.path)
+            self._file.append("".join(self._buffer).encode())
             self._buffer.clear()
 
     @property
@@ -96,74 +131,49 @@ class Journal:
         """Whether the books are brought to disk each minute (live) or each session (replay)."""
         return self._sync_each_order
 
+    def archive_months(self, local_time: Callable[[int], str]) -> None:
+        """Move the events of finished months to their archives; costs nothing while none is due.
+
+        An event's month is that of the newest `minute` up to it; `local_time` turns a minute into ISO 8601. Archives
+        are on disk before the journal is replaced by what remains. OSError: nothing is lost, call again later.
+        """
+        if self._minutes is None or len({local_time(minute)[:7] for minute in self._minutes}) == 1:
+            return
+        self.sync()
+        self._close_file()
+        head, months = by_month(recover(self.path, self._stamp), local_time)
+        folder = archive_folder(self.path)
+        folder.mkdir(exist_ok=True)
+        sync_folder(self.path.parent)
+        current = max(months, default="")
+        for month in sorted(months.keys() - {current}):
+            archive = folder / f"{self.path.stem}_{month}.jsonl"
+            replace_file(archive, ordered_lines([*recover(archive, self._stamp), *head, *months[month]]))
+        replace_file(self.path, ordered_lines([*head, *months[current]]))
+        self._minutes = self._minutes[1], self._minutes[1]
+
     def close(self) -> None:
         """Sync, and let another process write."""
         try:
             self.sync()
         finally:
-            self._file.close()
-            self._lock.close()
+            try:
+                self._close_file()
+            finally:
+                self._lock.close()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
-def read_events(path: Path) -> list[Event]:
-    """All readable events of a journal, oldest first, without lock or touching the file. Raises NewerJournal."""
-    events = _parse(path.read_bytes())[0] if path.exists() else []
-    _check_schema(path, events)
-    return events
-
-
-def _check_schema(path: Path, events: list[Event]) -> None:
-    schema = events[0].get("schema", 0) if events else SCHEMA
-    if schema > SCHEMA:
-        raise NewerJournal(f"{path}: written by a newer version (schema {schema}, here {SCHEMA}); update the program")
-
-
-def _line(event: Event) -> str:
-    body = to_json(event)
-    return f'{body[:-1]},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'
-
-
-def _parse_line(line: bytes) -> Event | None:
-    head, mark, tail = line.rpartition(b',"crc":"')
-    body = head + b"}"
-    if not mark or tail[8:] != b'"}' or tail[:8] != b"%08x" % zlib.crc32(body):
-        return None
-    event: Event = json.loads(body)
-    return event
-
-
-def _parse(content: bytes) -> tuple[list[Event], list[int]]:
-    """The readable events, and the numbers of the lines that are not."""
-    lines = content.split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    parsed = [_parse_line(line) for line in lines]
-    return [event for event in parsed if event is not None], [i for i, event in enumerate(parsed) if event is None]
-
-
-def _recover(path: Path, stamp: str) -> list[Event]:
-    content = path.read_bytes() if path.exists() else b""
-    events, unreadable = _parse(content)
-    _check_schema(path, events)
-    lines = content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
-    torn = unreadable == [lines - 1] or (content and not content.endswith(b"\n") and not unreadable)
-    if torn and events:
-        kept = "".join(map(_line, events)).encode()
-        tail = name_aside(path, "torn", stamp)
-        replace_file(tail, content[len(kept) :])
-        replace_file(path, kept)
-        log.warning(
-            "%s: the last line was cut off by a crash; it is kept in %s, all before it is whole", path, tail.name
-        )
-    elif unreadable:
-        aside = name_aside(path, "damaged", stamp)
-        replace_file(aside, content)  # a copy, so that no failure in between leaves us without a journal
-        replace_file(path, "".join(map(_line, events)))
-        log.warning(
-            "%s: %d of %d lines cannot be read; the file is kept as %s, and the journal goes on with the %d others",
-            path, len(unreadable), lines, aside.name, len(events),
-        )  # fmt: skip
-    return events
+def _remove_strays(path: Path) -> None:
+    """Remove the temporary files of a writer that was killed; who holds the lock is the only one now."""
+    for name in OWN_FILES:
+        for stray in path.parent.glob(f".{name}.*.tmp"):
+            stray.unlink(missing_ok=True)
+    remove_strays(archive_folder(path))
 
 
 def lock_books(journal: Path) -> IO[str]:

@@ -43,6 +43,8 @@ class PaperBroker:
         self._executions: dict[str, Execution] = {}
         self._known: set[str] = set()  # ids of all orders ever handed over, as far as they are remembered
         self._settled_minute = 0
+        self._unsaved: str | None = None  # why the file lags behind
+        self._untold: list[Execution] = []  # what is told once it is in the file: a kill must not take it back
         if path is not None and path.exists():
             self._load(path)
 
@@ -50,8 +52,17 @@ class PaperBroker:
         """Nothing to do: this account's own file holds its orders and positions."""
 
     def hindrance(self, close: datetime) -> str | None:
-        """Nothing hinders this account."""
-        return None
+        """Only a disk that does not take this account's file."""
+        return self._unsaved
+
+    def tradable(self, symbol: str) -> bool:
+        """What has bars has a price, and can be had for it."""
+        return True
+
+    def withdraw_entries(self) -> None:
+        for order in list(self._orders.values()):
+            if order.side == "BUY":
+                self._orders[order.id] = replace(order, expires_minute=0)
 
     def account(self) -> Account:
         held = sum(p.qty * p.last_price for p in self._positions.values())
@@ -65,7 +76,7 @@ class PaperBroker:
         return list(self._orders.values())
 
     def recent_executions(self) -> list[Execution]:
-        return list(self._executions.values())
+        return [execution for execution in self._executions.values() if execution not in self._untold]
 
     def submit(self, order: Order) -> None:
         if order.id not in self._known:
@@ -88,9 +99,11 @@ class PaperBroker:
             if order.expires_minute is not None and now_minute >= order.expires_minute:
                 news.append(self._end(order, "cancelled", now_minute, "no trade in the minutes it was good for"))
         self._settled_minute = max(self._settled_minute, now_minute - 1)
-        if news:
-            self._changed()
-        return news
+        self._untold += news
+        if self._untold and not self._changed():
+            return []
+        told, self._untold = self._untold, []
+        return told
 
     def save(self) -> None:
         if self._path is not None:
@@ -104,9 +117,16 @@ class PaperBroker:
             }
             replace_file(self._path, to_json(document))
 
-    def _changed(self) -> None:
-        if self._save_each_change:
+    def _changed(self) -> bool:
+        """Whether what happened is durable, as far as it has to be by now; else it is saved with the next change."""
+        if not self._save_each_change:
+            return True
+        try:
             self.save()
+            self._unsaved = None
+        except OSError as error:
+            self._unsaved = f"the paper account cannot be saved ({error.strerror})"
+        return self._unsaved is None
 
     def _fill_at_open(self, order: Order, bar: PriceBar) -> Execution:
         if order.side == "SELL":

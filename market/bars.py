@@ -151,6 +151,8 @@ def _cast(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     for name, empty in (("timestamp", stamps.isna()), ("symbol", symbols.isna() | (symbols == ""))):
         if empty.any():
             raise BadBars(f"{source}: an empty {name} in {int(empty.sum())} rows; every bar needs one")
+    if unprintable := [symbol for symbol in symbols.unique() if not symbol.isprintable()]:
+        raise BadBars(f"{source}: symbol {unprintable[0]!r} has characters that cannot be printed; mend the symbol")
     table = {
         "symbol": symbols,
         "timestamp": stamps.dt.tz_convert("UTC").dt.as_unit("us"),

@@ -6,6 +6,7 @@ for now in ReplayClock(sessions, ...):       # every minute of history at which 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from datetime import UTC, datetime, timedelta
 
 from market.hours import Session, at_new_york
 
+log = logging.getLogger(__name__)
+
 MINUTE = timedelta(minutes=1)
+SET_BACK = 2 * MINUTE
 # Alpaca publishes a minute's bar about one second after its end; three leave room for the way here.
 LATENESS_SECONDS = 3.0
 
@@ -32,7 +36,8 @@ def wait(seconds: float) -> None:
 class WallClock:
     """Yields each minute (UTC, seconds zero) once it has begun, `lateness_seconds` late; a missed minute is skipped.
 
-    The next minute is computed from the epoch each time, so that nothing drifts and a slow minute costs only itself.
+    The next minute is computed from the epoch each time, so that nothing drifts and a slow minute costs only itself. A
+    clock that was set back by more than two minutes is believed at once: waiting for it would be a silent hour.
     `now` and `wait` (seconds) are arguments so that a test can hand in its own time.
     """
 
@@ -46,9 +51,13 @@ class WallClock:
             late = timedelta(seconds=self.lateness_seconds)
             now = self.now()
             minute = (now - late).replace(second=0, microsecond=0)
-            if last is not None and minute <= last:
+            if last is not None and minute < last - SET_BACK:
+                log.warning("the clock was set back from %s to %s", last, minute)
+            elif last is not None and minute <= last:
                 self.wait((minute + MINUTE + late - now).total_seconds())
                 continue
+            elif last is not None and minute > last + SET_BACK:
+                log.warning("no minute from %s to %s: suspended, or the clock was set", last, minute)
             last = minute
             yield minute
 

@@ -91,7 +91,7 @@ class Desk:
 
     def order_to_sell(self, trade: Trade, reason: str = "time") -> Order:
         order = Order(self.books.exit_id(trade), trade.symbol, "SELL", trade.held, 0.0, self.minute, reason=reason)
-        self.books.apply({"kind": "exit", "order_id": order.id, "reason": reason})
+        self.books.apply({"kind": "exit", "order_id": order.id, "reason": reason, "minute": self.minute})
         return order
 
     def sell(self, trade: Trade, reason: str = "time") -> None:

@@ -13,9 +13,12 @@ import pytest
 from trading import settings_in
 
 from desk.books import Books
-from desk.orders import Account, Order
+from desk.orders import Account, Order, Position
+from desk.risk import Gate
 from entries import Entries
+from gates import limits_of
 from learning.labels import ENTRY_PATIENCE_MINUTES
+from market.bars import Bar
 from market.hours import epoch_minute, local_time, session_on
 from model_in_use import Prediction
 
@@ -29,6 +32,7 @@ class FakeBroker:
 
     cash: float = 100_000.0
     hinders: str | None = None
+    listed: bool | None = True
     orders: list[Order] = field(default_factory=list)
     asked: int = 0
     before_submit: Callable[[], object] = lambda: None
@@ -40,6 +44,15 @@ class FakeBroker:
 
     def account(self) -> Account:
         return Account(self.cash, 100_000.0, self.cash)
+
+    def tradable(self, symbol: str) -> bool | None:
+        return self.listed
+
+    def positions(self) -> dict[str, Position]:
+        return {}
+
+    def working_orders(self) -> list[Order]:
+        return []
 
     def submit(self, order: Order) -> None:
         self.before_submit()
@@ -61,15 +74,15 @@ class FakeJournal:
 class Desk:
     """Entries at work over real books."""
 
-    def __init__(self, folder: Path, *, allowed: bool = True, proven: bool = True, **settings: object) -> None:
+    def __init__(self, folder: Path, *, stopped: str | None = None, proven: bool = True, **settings: object) -> None:
         self.books, self.broker, self.journal, self.said = Books(local_time), FakeBroker(), FakeJournal(), list[str]()
         self.books.apply({"kind": "journal", "started": "20261101_090000"})
-        self.agreement: Any = SimpleNamespace(missing=False)
         self.model: Any = SimpleNamespace(stamp="20261123_200000", card={"proven": proven})
+        self.settings, self.stopped = settings_in(folder, **settings), stopped
+        self.gate = Gate(self.broker, self.books, limits_of(self.settings), self.said.append)  # type: ignore[arg-type]
         self.entries = Entries(
-            settings_in(folder, **settings), "recorded", self.books, self.broker, self.journal, self.agreement,
-            self.record, self.said.append, allowed=allowed,
-        )  # type: ignore[arg-type]  # fmt: skip
+            self.settings, "recorded", self.books, self.gate, self.journal, self.record  # type: ignore[arg-type]
+        )  # fmt: skip
 
     def record(self, kind: str, **fields: Any) -> dict[str, Any]:
         event = {"kind": kind, **fields}
@@ -78,7 +91,8 @@ class Desk:
         return event
 
     def enter(self, *predictions: Prediction, minute: int = TEN) -> dict[str, str]:
-        return self.entries.enter(minute, SESSION, predictions, self.model, None)
+        self.gate.see(bar(p.symbol, minute - 1, p.price) for p in predictions)
+        return self.entries.enter(minute, SESSION, predictions, self.model, None, self.stopped)
 
     def signals(self) -> list[tuple[str, bool, str]]:
         return [(s["symbol"], s["taken"], s["reason"]) for s in self.books.signals]
@@ -86,6 +100,10 @@ class Desk:
 
 def signal(symbol: str, confidence: float, own: float | None = None, price: float = 100.0) -> Prediction:
     return Prediction(symbol, confidence, price, None, own)
+
+
+def bar(symbol: str, minute: int, price: float) -> Bar:
+    return Bar(symbol, minute, price, price, price, price, 100)
 
 
 @pytest.fixture
@@ -128,9 +146,9 @@ def test_what_no_share_can_be_bought_for_is_not_ordered_and_says_what_bound(desk
 
 
 def test_nothing_is_bought_while_books_and_broker_could_not_be_compared(desk: Desk) -> None:
-    desk.agreement.missing = True
+    desk.stopped = "books and broker could not be compared"
     assert desk.enter(signal("AAA", 0.8)) == {}
-    desk.agreement.missing = False
+    desk.stopped = None
     assert list(desk.enter(signal("AAA", 0.8), minute=TEN + 1)) == ["AAA"]
     assert desk.signals() == [
         ("AAA", False, "books and broker could not be compared"),
@@ -139,7 +157,7 @@ def test_nothing_is_bought_while_books_and_broker_could_not_be_compared(desk: De
 
 
 def test_watching_only_writes_signals_and_orders_nothing(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, allowed=False)
+    desk = Desk(tmp_path, stopped="watching only (--no-entries)")
     desk.enter(signal("AAA", 0.8))
     assert (desk.broker.orders, desk.broker.asked) == ([], 0)
     assert desk.signals() == [("AAA", False, "watching only (--no-entries)")]
@@ -151,7 +169,7 @@ def test_a_broker_that_hinders_is_asked_once_a_minute_and_only_for_a_signal_that
     assert desk.broker.asked == 0
     desk.enter(signal("AAA", 0.8), signal("CCC", 0.8), minute=TEN + 1)
     assert desk.broker.asked == 1
-    assert desk.entries.outcomes == {"AAA": "the clock is wrong", "CCC": "the clock is wrong"}
+    assert desk.entries.outcomes == {"AAA": "market: the clock is wrong", "CCC": "market: the clock is wrong"}
 
 
 def test_what_hinders_is_said_once_and_again_only_when_it_is_something_else(desk: Desk) -> None:
@@ -202,7 +220,7 @@ def test_a_signal_that_lasts_is_written_once_and_again_when_it_is_bought_after_a
 
 
 def test_a_signal_that_fell_is_written_again_and_one_that_was_not_seen_meanwhile_is_not(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, allowed=False)
+    desk = Desk(tmp_path, stopped="watching only (--no-entries)")
     desk.enter(signal("AAA", 0.8), signal("BBB", 0.8))
     desk.enter(signal("AAA", 0.2), minute=TEN + 1)  # BBB had no bar
     desk.enter(signal("AAA", 0.8), signal("BBB", 0.8), minute=TEN + 2)
@@ -222,9 +240,9 @@ def test_an_intent_that_cannot_be_brought_to_disk_sends_no_order(desk: Desk) -> 
         raise OSError(28, "No space left on device")
 
     desk.journal.sync = full  # type: ignore[method-assign]
-    with pytest.raises(OSError, match="No space"):
-        desk.enter(signal("AAA", 0.8))
+    assert desk.enter(signal("AAA", 0.8)) == {}
     assert desk.broker.orders == []
+    assert desk.signals() == [("AAA", False, "the journal cannot be written (No space left on device)")]
 
 
 def test_a_moment_later_is_another_minute_of_the_same_session(desk: Desk) -> None:

@@ -67,7 +67,7 @@ def test_the_gates_say_no_in_their_order_and_each_is_heard_once_those_before_it_
         "card": {"proven": False},
         "review": review("red"),
         "books": books("AAA", "BBB"),
-        "entries": False,
+        "stopped": "watching only (--no-entries)",
     }
     opened: list[tuple[dict[str, Any], str | None]] = [
         ({}, "warming up: 12 of 390 bars"),
@@ -77,7 +77,7 @@ def test_the_gates_say_no_in_their_order_and_each_is_heard_once_those_before_it_
             "learnt from outcomes: confidence 0.70 becomes 0.30",
         ),
         ({"prediction": Prediction("AAA", 0.65, 100.0, None, 0.7)}, "watching only (--no-entries)"),
-        ({"entries": True}, "the model is unproven (REQUIRE_PROOF)"),
+        ({"stopped": None}, "the model is unproven (REQUIRE_PROOF)"),
         ({"card": {"proven": True}}, "the drift light is red (STOP_ENTRIES_ON_RED_DRIFT)"),
         ({"review": review("amber")}, "already held"),
         ({"books": books("BBB", "CCC")}, "2 positions are open (MAX_OPEN_POSITIONS)"),

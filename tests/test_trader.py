@@ -291,7 +291,7 @@ def test_shares_are_what_the_risk_allows(tmp_path: Path) -> None:
 
 
 def test_an_account_too_small_for_a_share_says_so(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, PAPER_CASH=100.0, RISK_PER_TRADE_PCT=0.5)
+    settings = settings_in(tmp_path, PAPER_CASH=100.0, RISK_PER_TRADE_PCT=0.5, MAX_POSITION_PCT=1.0)
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.9}, settings=settings) as d:
         d.run(DAYS[0])
         reasons = [t.exit_reason for t in d.trades()] + [s["reason"] for s in d.trader.books.signals]

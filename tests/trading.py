@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +26,7 @@ from learning.drift import gaps_by_day, rates_by_day, reference
 from learning.features import FEATURES, compute_features
 from learning.labels import label_trades, uniqueness
 from learning.model_store import ModelStore
+from learning.signing import signature, signing_key
 from market.bars import epoch_minutes
 from market.clock import ReplayClock, WallClock
 from market.hours import Session, market_time
@@ -42,6 +46,7 @@ def settings_in(folder: Path, **changes: object) -> Settings:
     """Default settings with folders of their own, whatever the machine's environment says."""
     plain = load_settings(environment={}, env_file=folder / "no.env")
     here = {"MARKET": "recorded", "MODELS_DIR": folder / "models", "DATA_DIR": folder / "data"}
+    here["STATE_DIR"] = Path(os.environ.get("STATE_DIR", folder / "state"))  # that of the doors that a test calls
     return replace(plain, **{**here, **changes})
 
 
@@ -82,7 +87,21 @@ def publish_eager_model(settings: Settings, bars: pd.DataFrame, names: Sequence[
         "versions": versions(),
     }
     out_of_fold = examples.assign(session=day, history=0, confidence=confidence)
-    ModelStore(settings.MODELS_DIR).publish(card, classifier, scaler, out_of_fold, serve=True)
+    ModelStore(settings.MODELS_DIR, settings.STATE_DIR).publish(
+        card, classifier, scaler, out_of_fold, matrix, serve=True
+    )
+
+
+def golden_rows(card: Mapping[str, Any]) -> np.ndarray:
+    """Feature rows (n, features) that a card keeps, to publish another model with."""
+    return np.array(card["golden"]["features"])
+
+
+def change_card(settings: Settings, **changes: object) -> None:
+    """Change what the card of the only model says, and sign it again."""
+    (path,) = settings.MODELS_DIR.glob("card_*.json")
+    card = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(card | {"signature": signature(card, signing_key(settings.STATE_DIR))}))
 
 
 class CostlyBroker:
@@ -112,6 +131,12 @@ class CostlyBroker:
 
     def hindrance(self, close: datetime) -> str | None:
         return self._inner.hindrance(close)
+
+    def tradable(self, symbol: str) -> bool:
+        return self._inner.tradable(symbol)
+
+    def withdraw_entries(self) -> None:
+        self._inner.withdraw_entries()
 
     def positions(self) -> Mapping[str, Position]:
         return self._inner.positions()
