@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 TRAIN_UNTIL_BEFORE_OPEN = timedelta(hours=1)
 
 TRADING = "trading minute"
-ERRORS_TO_HALT = 5  # minutes in a row that fail for another reason than the way to Alpaca
+ERRORS_TO_HALT = 5  # minutes in a row that fail for another reason than the way to Alpaca or the disk, which heal
 
 
 class Trader(Protocol):
@@ -134,7 +134,7 @@ class MarketScheduler:
                 )  # fmt: skip
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
             if duty == TRADING:
-                self._errors += not isinstance(error, AlpacaError)
+                self._errors += not isinstance(error, AlpacaError | OSError)
             if duty == TRADING or isinstance(error, Unreachable):  # the other duties are not tried again
                 self._failing[duty] = type(error)
         else:

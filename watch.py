@@ -37,7 +37,7 @@ class Watch:
         try:
             symbols = sorted({*(self._listed or self._feed.symbols(now)), *held})
             view = View(symbols, self._feed.new_bars(symbols, after_minute, now), None)
-        except (FeedUnavailable, Refused, Unreachable) as error:
+        except (FeedUnavailable, Refused, Unreachable, OSError) as error:  # OSError: a disk that takes no list
             view = View(sorted(held), [], str(error))
         if view.problem is not None and self._problem is None:
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  no bars, nothing is bought: {view.problem}")

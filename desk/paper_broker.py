@@ -43,8 +43,7 @@ class PaperBroker:
         self._executions: dict[str, Execution] = {}
         self._known: set[str] = set()  # ids of all orders ever handed over, as far as they are remembered
         self._settled_minute = 0
-        self._unsaved: str | None = None  # why the file lags behind
-        self._untold: list[Execution] = []  # what is told once it is in the file: a kill must not take it back
+        self._unsaved: str | None = None  # why the file lags behind, where it should not
         if path is not None and path.exists():
             self._load(path)
 
@@ -76,7 +75,7 @@ class PaperBroker:
         return list(self._orders.values())
 
     def recent_executions(self) -> list[Execution]:
-        return [execution for execution in self._executions.values() if execution not in self._untold]
+        return list(self._executions.values())
 
     def submit(self, order: Order) -> None:
         if order.id not in self._known:
@@ -99,11 +98,9 @@ class PaperBroker:
             if order.expires_minute is not None and now_minute >= order.expires_minute:
                 news.append(self._end(order, "cancelled", now_minute, "no trade in the minutes it was good for"))
         self._settled_minute = max(self._settled_minute, now_minute - 1)
-        self._untold += news
-        if self._untold and not self._changed():
-            return []
-        told, self._untold = self._untold, []
-        return told
+        if news or self._unsaved is not None:
+            self._changed()
+        return news
 
     def save(self) -> None:
         if self._path is not None:
@@ -117,16 +114,14 @@ class PaperBroker:
             }
             replace_file(self._path, to_json(document))
 
-    def _changed(self) -> bool:
-        """Whether what happened is durable, as far as it has to be by now; else it is saved with the next change."""
-        if not self._save_each_change:
-            return True
-        try:
-            self.save()
-            self._unsaved = None
-        except OSError as error:
-            self._unsaved = f"the paper account cannot be saved ({error.strerror})"
-        return self._unsaved is None
+    def _changed(self) -> None:
+        """A disk that takes nothing hinders entries; `save` tries again, before the books say more than the file."""
+        if self._save_each_change:
+            try:
+                self.save()
+                self._unsaved = None
+            except OSError as error:
+                self._unsaved = f"the paper account cannot be saved ({error.strerror})"
 
     def _fill_at_open(self, order: Order, bar: PriceBar) -> Execution:
         if order.side == "SELL":

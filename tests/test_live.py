@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,8 +22,11 @@ from trading import journal_of, publish_eager_model, settings_in
 import alpaca_wire
 from alpaca_wire import KeysRefused
 from config import Settings
+from desk.halt import ask_to_halt, ask_to_resume, asked_to_halt
 from desk.journal import Journal
+from ending import Terminated
 from live import run_live
+from locks import AlreadyRunning
 from market.hours import Session, at_new_york, new_york
 from market.recorded_feed import RecordedFeed
 from market_scheduler import MarketScheduler
@@ -246,6 +250,63 @@ def test_an_entry_left_by_a_killed_process_is_cancelled_before_the_next_open(
     four = at_new_york(second.day, "04:00")
     account.trade(minutes_between(four, four + timedelta(minutes=2)))
     assert all(o["status"] in ENDED for o in account.standin.orders(side="buy"))
+
+
+def test_sigterm_halts_withdraws_entries_keeps_stops_and_outlives_the_restart(
+    account: Account, sessions: list[Session]
+) -> None:
+    first, second = sessions
+
+    def terminated() -> Iterator[datetime]:
+        yield from minutes_between(first.open, first.open + timedelta(minutes=20))
+        assert account.standin.positions()
+        account.standin.settings(fill_model="quotes", partial_share=0.0, fill_delay_seconds=1e5)
+        for now in minutes_between(first.open + timedelta(minutes=21), first.close):
+            yield now
+            if any(o["status"] not in ENDED for o in account.standin.orders(side="buy")):
+                raise Terminated
+
+    with pytest.raises(Terminated):
+        account.trade(terminated())
+    assert all(o["status"] in ENDED for o in account.standin.orders(side="buy"))
+    assert "SIGTERM" in str(asked_to_halt(account.settings.MODELS_DIR))
+    account.check()
+    account.standin.settings(fill_model="bar_open")
+    bought = len(account.standin.orders(side="buy"))
+    account.trade(trading_day(second, second.open + timedelta(minutes=20)))
+    assert len(account.standin.orders(side="buy")) == bought
+    ask_to_resume(account.settings.MODELS_DIR, "now")
+    account.trade(minutes_between(second.open + timedelta(minutes=21), second.open + timedelta(minutes=60)))
+    assert "resumed; it was halted: " in account.said
+    assert len(account.standin.orders(side="buy")) > bought
+
+
+def test_to_flatten_leaves_nothing_in_the_account(account: Account, sessions: list[Session]) -> None:
+    start = sessions[0].open
+    account.trade(minutes_between(start, start + timedelta(minutes=20)))
+    assert account.standin.positions()
+    ask_to_halt(account.settings.MODELS_DIR, "--flatten", "now", flatten=True)
+    account.trade(minutes_between(start + timedelta(minutes=21), start + timedelta(minutes=25)))
+    assert account.standin.positions() == {}
+    assert all(o["status"] in ENDED for o in account.standin.orders())
+    account.check()
+
+
+def test_one_account_has_one_trader_from_whatever_folder(
+    account: Account, sessions: list[Session], tmp_path: Path
+) -> None:
+    elsewhere = replace(
+        account.settings, MODELS_DIR=tmp_path / "other" / "models", DATA_DIR=tmp_path / "other" / "data"
+    )
+
+    def second_start() -> Iterator[datetime]:
+        yield sessions[0].open
+        with pytest.raises(AlreadyRunning, match=rf"process {os.getpid()} .* already trading this Alpaca account"):
+            Account(account.standin, elsewhere).trade(minutes_between(sessions[0].open, sessions[0].open))
+        yield sessions[0].open + timedelta(minutes=1)
+
+    account.trade(second_start())
+    assert not elsewhere.MODELS_DIR.exists()
 
 
 def test_a_start_waits_while_there_are_too_many_requests(account: Account, sessions: list[Session]) -> None:

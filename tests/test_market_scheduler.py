@@ -26,12 +26,17 @@ class FakeTrader:
     minutes: list[datetime] = field(default_factory=list)
     rebalances: list[datetime] = field(default_factory=list)
     breaks_at: Callable[[datetime], bool] = lambda now: False
+    error: Exception = field(default_factory=lambda: RuntimeError("the minute broke"))
+    halts: list[tuple[str, datetime]] = field(default_factory=list)
 
     def minute(self, now: datetime) -> None:
         if self.breaks_at(now):
-            raise RuntimeError("the minute broke")
+            raise self.error
         self.minutes.append(now)
         self.books.last_minute = int(now.timestamp() // 60)
+
+    def halt_for(self, why: str, now: datetime) -> None:
+        self.halts.append((why, now))
 
     def rebalance(self, now: datetime) -> None:
         self.rebalances.append(now)
@@ -356,3 +361,26 @@ def test_without_a_review_nothing_is_due_and_nothing_fails(tmp_path: Path) -> No
     scheduler.run(ReplayClock(WEEK[:1]))
     assert not scheduler.failures
     assert ("review", str(WEEK[0].day)) not in trader.books.duties
+
+
+def test_five_minutes_in_a_row_that_fail_halt_once(tmp_path: Path) -> None:
+    session = session_on(date(2026, 11, 24))
+    assert session is not None
+    trader = FakeTrader(breaks_at=lambda now: session.open < now < session.open + timedelta(minutes=20))
+    bench(tmp_path, trader).scheduler.run(ReplayClock([session]))
+    assert trader.halts == [("5 trading minutes failed", session.open + timedelta(minutes=5))]
+
+
+@pytest.mark.parametrize("error", [Unreachable("no answer"), OSError(28, "No space left on device")])
+def test_what_heals_by_itself_does_not_halt(tmp_path: Path, error: Exception) -> None:
+    session = session_on(date(2026, 11, 24))
+    trader = FakeTrader(breaks_at=lambda now: True, error=error)
+    bench(tmp_path, trader).scheduler.run(ReplayClock([session]))  # type: ignore[list-item]
+    assert trader.halts == []
+
+
+def test_four_failed_minutes_and_one_that_works_do_not_halt(tmp_path: Path) -> None:
+    session = session_on(date(2026, 11, 24))
+    trader = FakeTrader(breaks_at=lambda now: now.minute % 5 != 0)
+    bench(tmp_path, trader).scheduler.run(ReplayClock([session]))  # type: ignore[list-item]
+    assert trader.halts == []

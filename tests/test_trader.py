@@ -17,6 +17,7 @@ from trading import journal_of, settings_in
 
 from config import Settings
 from desk.books import BooksDisagree
+from desk.halt import ask_to_halt, ask_to_resume
 from desk.journal import Journal
 from desk.orders import Position
 from desk.paper_broker import PaperBroker
@@ -628,3 +629,119 @@ def test_silence_is_counted_over_a_restart_in_mid_session(tmp_path: Path) -> Non
         d.run(DAYS[1], after=at(DAYS[1], "11:00"))
         d.run(DAYS[2])
         assert silent_sessions(d) == [1, 0, 1]
+
+
+# --- losses, disks, clocks --------------------------------------------------------------------------------------------
+
+
+def falling(start: datetime, price: float) -> dict[tuple[str, datetime], tuple[float, float, float, float]]:
+    """AAA stands at `price` for twenty minutes from `start` on."""
+    return {("AAA", start + timedelta(minutes=i)): (price,) * 4 for i in range(20)}  # type: ignore[misc]
+
+
+def test_a_day_that_loses_more_than_its_limit_halts_until_somebody_resumes(tmp_path: Path) -> None:
+    settings = settings_in(
+        tmp_path, PAPER_CASH=1000.0, MAX_DAILY_LOSS_PCT=0.003, STOP_LOSS_PCT=0.01, RISK_PER_TRADE_PCT=0.5
+    )
+    feed = market(special=falling(at(DAYS[0], "11:00"), 98.0))
+    wanted = {
+        ("AAA", at(DAYS[0], "10:00")): 0.9,
+        ("BBB", at(DAYS[0], "12:00")): 0.9,
+        ("BBB", at(DAYS[1], "12:00")): 0.9,
+    }
+    with desk(tmp_path, feed, wanted, settings=settings) as d:
+        d.run(DAYS[0])
+        assert "MAX_DAILY_LOSS_PCT" in str(d.trader.books.halt)
+        assert [t.symbol for t in d.trades()] == ["AAA"]
+        assert d.trader.books.signals[-1]["reason"].startswith("halted: ")
+    with desk(tmp_path, feed, wanted, settings=settings) as d:  # a restart does not forget
+        d.run(DAYS[1], until=at(DAYS[1], "11:00"))
+        assert d.trader.books.halt is not None
+        ask_to_resume(settings.MODELS_DIR, "now")
+        d.run(DAYS[1], after=at(DAYS[1], "11:00"))
+        assert d.trader.books.halt is None
+        assert [t.symbol for t in d.trades()] == ["AAA", "BBB"]
+
+
+def test_a_loss_that_one_minute_shows_alone_is_not_believed(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, PAPER_CASH=1000.0, MAX_DAILY_LOSS_PCT=0.1, RISK_PER_TRADE_PCT=0.5)
+    settings = replace(settings, STOP_LOSS_PCT=0.45, MAX_POSITION_PCT=1.0)
+    special = {("AAA", at(DAYS[0], "11:00")): (60.0,) * 4}
+    with desk(tmp_path, market(special=special), {("AAA", at(DAYS[0], "10:00")): 0.9}, settings=settings) as d:  # type: ignore[arg-type]
+        d.run(DAYS[0])
+        assert d.trader.books.halt is None
+        assert [t.qty for t in d.trades()] == [5]
+
+
+def test_a_halt_in_mid_session_withdraws_what_is_working_and_keeps_what_is_held(tmp_path: Path) -> None:
+    stops = {("BBB", at(DAYS[0], "10:30") + timedelta(minutes=i)) for i in range(5)}
+    feed = market()
+    feed = RecordedFeed(feed.table[~pd.MultiIndex.from_frame(feed.table[["symbol", "timestamp"]]).isin(list(stops))])
+    wanted = {("AAA", at(DAYS[0], "10:00")): 0.9, ("BBB", at(DAYS[0], "10:30")): 0.9}
+    with desk(tmp_path, feed, wanted) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:31"))  # BBB has no bar to fill in
+        assert [o.symbol for o in d.broker.working_orders()] == ["BBB"]
+        ask_to_halt(d.trader.settings.MODELS_DIR, "a person", "now")
+        d.run(DAYS[0], after=at(DAYS[0], "10:31"), until=at(DAYS[0], "10:32"))
+        assert d.broker.working_orders() == []
+        assert {t.symbol: t.status for t in d.trades()} == {"AAA": "OPEN", "BBB": "CANCELLED"}
+        assert set(d.broker.positions()) == {"AAA"}
+
+
+def test_to_flatten_sells_all_within_a_minute(tmp_path: Path) -> None:
+    wanted = {("AAA", at(DAYS[0], "10:00")): 0.9, ("BBB", at(DAYS[0], "10:00")): 0.9}
+    with desk(tmp_path, market(), wanted) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "11:00"))
+        ask_to_halt(d.trader.settings.MODELS_DIR, "--flatten", "now", flatten=True)
+        d.run(DAYS[0], after=at(DAYS[0], "11:00"), until=at(DAYS[0], "11:02"))
+        assert d.broker.positions() == {}
+        assert [(t.status, t.exit_reason) for t in d.trades()] == [("CLOSED", "by hand")] * 2
+
+
+def test_a_flatten_asked_for_at_night_survives_the_rebalance(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "15:00")): 0.9}) as d:
+        d.run(DAYS[0])
+        ask_to_halt(d.trader.settings.MODELS_DIR, "--flatten", "now", flatten=True)
+        d.trader.halt.hear(epoch_minute(DAYS[0].close) + 60)
+        d.run(DAYS[1], until=DAYS[1].open + timedelta(minutes=2))
+        assert d.broker.positions() == {}
+
+
+def test_a_disk_that_takes_nothing_stops_entries_and_not_exits_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {(s, at(DAYS[0], "10:00")): 0.9 for s in ("AAA",)} | {("BBB", at(DAYS[1], "09:45")): 0.9}
+    wanted |= {("BBB", at(DAYS[1], "10:30")): 0.9}
+    with desk(tmp_path, market(), wanted, each_minute_on_disk=True) as d:
+        d.run(DAYS[0])
+        with monkeypatch.context() as patch:
+            patch.setattr("durable.os.fsync", full)
+            d.run(DAYS[1], until=at(DAYS[1], "10:15"))
+            assert d.broker.positions() == {}  # sold by time at 10:01
+            assert d.said.count(next(line for line in d.said if "until the disk takes the books" in line)) == 1
+        d.run(DAYS[1], after=at(DAYS[1], "10:15"))
+        assert any("the disk takes the books again" in line for line in d.said)
+        assert [(t.symbol, t.status) for t in d.trades()] == [("AAA", "CLOSED"), ("BBB", "OPEN")]
+        assert len(d.trader.books.signals) == 3
+        assert [e["n"] for e in journal_of(d.trader.settings)] == list(range(d.journal._next))
+
+
+def full(handle: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_clock_that_was_set_back_trades_on_and_buys_nothing_twice(tmp_path: Path) -> None:
+    always = {("AAA", None): 0.9}
+    with desk(tmp_path, market(), always) as d:  # type: ignore[arg-type]
+        d.run(DAYS[0], until=at(DAYS[0], "12:00"))
+        d.run(DAYS[0], after=at(DAYS[0], "10:00"))
+        assert [(t.symbol, t.status) for t in d.trades()] == [("AAA", "OPEN")]
+
+
+def test_after_minutes_without_one_books_and_broker_are_compared_before_anything_is_bought(tmp_path: Path) -> None:
+    with desk(tmp_path, market(), {("AAA", at(DAYS[0], "11:33")): 0.9}) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:31"))
+        asked = []
+        d.trader._agreement.try_to_reach = lambda now, seen: asked.append(now)  # type: ignore[method-assign]
+        d.run(DAYS[0], after=at(DAYS[0], "11:32"), until=at(DAYS[0], "11:34"))
+        assert asked == [at(DAYS[0], "11:33")]
