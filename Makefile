@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := uv==0.13.9
 
-.PHONY: run test contract lint bench bench-learning clean
+.PHONY: run test contract lint lock bench bench-learning clean
 
 run: $(VENV)/.run
 	$(BIN)/python live_trader.py
@@ -23,6 +25,17 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# After a change to requirements*.txt: what they need in turn, in exact versions with hashes, for every system we run on.
+lock: $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
+	for name in requirements requirements-dev; do \
+		$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-annotate $$name.txt --output-file $$name.lock || exit; \
+		{ echo "# Made by \`make lock\` from $$name.txt, for Python 3.11 to 3.13 on Linux and macOS."; cat $$name.lock; } \
+			> $(VENV)/lock/new && mv $(VENV)/lock/new $$name.lock || exit; \
+	done
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.alpaca
@@ -39,10 +52,10 @@ $(BIN)/python:
 		|| { echo "Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(BIN)/python requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/.run: $(BIN)/python requirements.lock
+	$(PIP) --require-hashes -r requirements.lock
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/python requirements.txt requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.dev: $(BIN)/python requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@ $(VENV)/.run

@@ -115,7 +115,7 @@ def read_dataset(settings: Settings) -> Dataset:
         content, described = table.read_bytes(), json.loads(about.read_text())
         if described["sha256"] == hashlib.sha256(content).hexdigest():
             return Dataset(pd.read_parquet(BytesIO(content)), described)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise NoBars(f"Insufficient training data: {table} cannot be read. Run: python build_dataset.py") from error
     raise StaleDataset(f"Insufficient training data: {about} describes another {table}. Run: python build_dataset.py")
 

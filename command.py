@@ -7,17 +7,22 @@ Exit codes: 0 done, 1 a bug, 2 usage or settings, 3 broker refused the keys, 4 a
 from __future__ import annotations
 
 import argparse
+import difflib
+import errno
 import inspect
+import io
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+import locks
 from alpaca_wire import KeysRefused, Refused, Unreachable
 from config import BadSetting, Settings, load_settings
 from desk.books import BooksDisagree
@@ -26,6 +31,7 @@ from desk.paper_broker import BadAccountFile
 from durable import to_json
 from learning.evaluation import StaleDataset, TooFewSessions
 from learning.model_store import NoModel
+from learning.signing import KeyRefused
 from market.alpaca_feed import FeedUnavailable
 from market.bars import BadBars, NoBars
 from market.hours import OutsideCalendar
@@ -44,9 +50,11 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     OutsideCalendar: 2,
     KeysRefused: 3,
     AlreadyRunning: 4,
+    locks.AlreadyRunning: 4,
     StateRefused: 5,
     NewerJournal: 5,
     BadAccountFile: 5,
+    KeyRefused: 5,
     BooksDisagree: 6,
     StaleDataset: 7,
     TooFewSessions: 7,
@@ -56,13 +64,27 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     Unreachable: 7,
 }
 _LOG_BYTES, _LOG_FILES = 5_000_000, 5
+_OTHER_FOLDERS = "or name other folders: MODELS_DIR=... DATA_DIR=... STATE_DIR=..."
+_MACHINE_CURES = {
+    errno.ENOSPC: f"Make room, {_OTHER_FOLDERS}",
+    errno.EDQUOT: f"Make room, {_OTHER_FOLDERS}",
+    errno.EROFS: f"Make it writable, {_OTHER_FOLDERS}",
+    errno.EACCES: f"Give this user the right to it, {_OTHER_FOLDERS}",
+    errno.EPERM: f"Give this user the right to it, {_OTHER_FOLDERS}",
+    errno.EISDIR: f"Move away what is there, {_OTHER_FOLDERS}",
+    errno.ENOTDIR: f"Move away what is there, {_OTHER_FOLDERS}",
+    errno.EEXIST: f"Move away what is there, {_OTHER_FOLDERS}",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EIO: f"Look at the disk, {_OTHER_FOLDERS}",
+    errno.EMFILE: "Allow more open files: ulimit -n 1024",
+}
 
 Door = Callable[[argparse.Namespace, Settings, Console], "tuple[int, dict[str, Any]]"]
 
 
 def parser(door: str, manual: str | None) -> argparse.ArgumentParser:
     """A parser with the arguments that every door has; `manual` is the door's docstring."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog=door, description=inspect.cleandoc(manual or ""), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument("--market", choices=("auto", "alpaca", "recorded", "simulated"), help="where bars come from")
@@ -72,6 +94,16 @@ def parser(door: str, manual: str | None) -> argparse.ArgumentParser:
     result.add_argument("--json", action="store_true", help="end with one line that is one JSON object")
     result.add_argument("--quiet", action="store_true", help="print errors only")
     return result
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a mistake, with the argument that may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
+        near = difflib.get_close_matches(wrong, self._option_string_actions, n=1)
+        hint = f"did you mean {near[0]}? " if near and near[0] not in message else ""
+        self.exit(2, in_one_line(f"{self.prog}: {message}; {hint}--help shows them all") + "\n")
 
 
 def _positive(text: str) -> int:
@@ -87,32 +119,37 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
     `overrides` are settings that this door's own arguments set. `body` returns an exit code and the --json object.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # until the log is open, nothing goes to the screen by itself
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what this terminal cannot show is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     console = Console(quiet=arguments.quiet, highlight=False)
     given = {"MARKET": arguments.market, "SYMBOLS": arguments.symbols, **(overrides or {})}
     if arguments.bars is not None and arguments.market is None:
         given["MARKET"] = "recorded"
+    keys: list[str] = []
     try:
+        _check_working_folder()
         if arguments.bars is not None and given["MARKET"] in ("alpaca", "simulated"):
             raise UsageError(
                 f"--bars names your own bars, --market {given['MARKET']} has its own; leave one of them out"
             )
         settings = load_settings(given)
+        keys += filter(None, (settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY))
         if settings.MODELS_DIR.exists() and not settings.MODELS_DIR.is_dir():
             raise BadSetting(f"MODELS_DIR={settings.MODELS_DIR} is a file; name a folder")
-        _open_log(door, settings)
+        _open_log(door, settings, keys)
         if settings.overridden:
             console.print("settings: " + ", ".join(settings.overridden), style="dim", markup=False)
         code, result = body(arguments, settings, console)
     except tuple(EXIT_CODES) as error:
-        code = EXIT_CODES[type(error)]
-        words = (
-            f"{error}. Look at the network and at status.alpaca.markets"
-            if code == 7 and isinstance(error, Unreachable)
-            else str(error)
-        )
-        result = {"error": words, "exit_code": code}
-        logging.getLogger(door).error("%s", words)  # noqa: TRY400 - a user's mistake needs no traceback
-        print(f"{door}: {words}", file=sys.stderr)  # noqa: T201 - a door speaks to people
+        cure = ". Look at the network and at status.alpaca.markets" if isinstance(error, Unreachable) else ""
+        code, result = _refuse(door, EXIT_CODES[type(error)], f"{error}{cure}", keys)
+    except OSError as error:
+        if error.errno not in _MACHINE_CURES:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        words = f"{where}{error.strerror}; this run has ended, what is saved stays. {_MACHINE_CURES[error.errno]}"
+        code, result = _refuse(door, EXIT_CODES[BadSetting], words, keys)
     except KeyboardInterrupt:
         code, result = 130, {"error": "interrupted", "exit_code": 130}
         print(f"{door}: interrupted", file=sys.stderr)  # noqa: T201
@@ -121,17 +158,65 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
     return code
 
 
-def _open_log(door: str, settings: Settings) -> None:
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the folder in which this was started no longer exists; cd to another one") from error
+
+
+def _refuse(door: str, code: int, message: str, keys: Sequence[str]) -> tuple[int, dict[str, Any]]:
+    words = in_one_line(message, keys)
+    logging.getLogger(door).error("%s", words)
+    print(f"{door}: {words}", file=sys.stderr)  # noqa: T201 - a door speaks to people
+    return code, {"error": words, "exit_code": code}
+
+
+def in_one_line(text: str, keys: Sequence[str] = ()) -> str:
+    """`text` without the values of keys, and with what would break the line or move the cursor as escapes."""
+    for key in keys:
+        text = text.replace(key, "(a key)")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Guarded(logging.Formatter):
+    """Log lines, tracebacks included, that hold no key's value and no escape sequence; lines that go on are indented,
+    so that no message can pass for another record."""
+
+    def __init__(self, form: str, keys: Sequence[str]) -> None:
+        super().__init__(form)
+        self._keys = keys
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record).split("\n")
+        return "\n    ".join(in_one_line(line, self._keys) for line in lines)
+
+
+class _LogFile(RotatingFileHandler):
+    """A log that may fail: that is said once and stops nothing."""
+
+    _said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if not self._said:
+            words = in_one_line(f"the log {self.baseFilename} cannot be written ({sys.exc_info()[1]}); the run goes on")
+            print(f"WARNING: {words}", file=sys.stderr)  # noqa: T201
+        self._said = True
+
+
+def _open_log(door: str, settings: Settings, keys: Sequence[str]) -> None:
     folder = settings.DATA_DIR / "logs"
+    path = folder / f"{door}.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = RotatingFileHandler(folder / f"{door}.log", maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, delay=True)
+        path.open("ab").close()  # fails now, and not with the first line that is lost
+        file = _LogFile(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, delay=True, encoding="utf-8")
     except OSError as error:
         raise BadSetting(f"DATA_DIR={settings.DATA_DIR} cannot be written ({error.strerror}); name another") from error
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(_Guarded("%(asctime)s %(levelname)s %(name)s: %(message)s", keys))
     screen = logging.StreamHandler()
     screen.setLevel(logging.WARNING)
-    screen.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    screen.setFormatter(_Guarded("%(levelname)s: %(message)s", keys))
     screen.addFilter(lambda record: record.levelno < logging.ERROR or record.exc_info is not None)
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -140,6 +225,12 @@ def _open_log(door: str, settings: Settings) -> None:
     root.addHandler(file)
     root.addHandler(screen)
     root.setLevel(settings.LOG_LEVEL)
+    sys.excepthook = _note_bug
+
+
+def _note_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A bug ends the program with its traceback, in the log as on the screen."""
+    logging.getLogger().critical("a bug; please report it", exc_info=(kind, error, trace))
 
 
 def progress(console: Console) -> Progress:

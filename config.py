@@ -8,7 +8,6 @@ Keys never stand here: ALPACA_API_KEY and ALPACA_SECRET_KEY belong into `.env` (
 from __future__ import annotations
 
 import difflib
-import io
 import math
 import os
 import re
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from dotenv import dotenv_values
+from env_file import BadEnvFile, read_env_file
 
 # --- Model -----------------------------------------------------------------------------------------------------------
 ML_MODEL_TYPE = "random_forest"  # or "gradient_boosting"
@@ -201,6 +200,7 @@ class Settings:
 _HERE = Path(__file__).resolve().parent
 _KEYS = ("ALPACA_API_KEY", "ALPACA_SECRET_KEY")
 _NAMES = [f.name for f in fields(Settings) if f.name.isupper()]
+_FORMS = {bool: "True or False", Path: "a folder's path, at most 1,000 printable characters (~ needs a home folder)"}
 
 
 def load_settings(
@@ -215,7 +215,10 @@ def load_settings(
     """
     environment = os.environ if environment is None else environment
     env_path = _HERE / ".env" if env_file is None else env_file
-    dotenv = _read_env_file(env_path)
+    try:
+        dotenv = read_env_file(env_path)
+    except BadEnvFile as error:
+        raise BadSetting(str(error)) from error
     _check_names(dotenv, environment, env_path)
     hints = typing.get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {}
@@ -225,8 +228,9 @@ def load_settings(
         value, origin = _lookup(name, arguments or {}, environment, dotenv)
         values[name] = here if origin == "config.py" else _checked(name, value, hints[name], origin)
         if values[name] != here and name not in _KEYS:
-            overridden.append(f"{name}={value} ({origin})")
+            overridden.append(f"{name}={_short(str(value))} ({origin})")
     _check_keys(values)
+    _check_folders(values)
     if values["ROUND_TRIP_COST_PCT"] >= values["TAKE_PROFIT_PCT"]:
         raise BadSetting(
             f"ROUND_TRIP_COST_PCT={values['ROUND_TRIP_COST_PCT']:g} is not below TAKE_PROFIT_PCT="
@@ -262,12 +266,23 @@ def _checked(name: str, value: object, hint: Any, origin: str) -> Any:
     items = converted if isinstance(converted, tuple) else (converted,)
     allowed = rule.explain(items[0] if items else None) if rule and len(items) <= 1 else None
     if isinstance(converted, tuple) and converted and rule:
-        wrong = [item for item in converted if rule.explain(item)]
-        allowed = f"{rule.explain(wrong[0])}; not {', '.join(map(str, wrong))}" if wrong else None
+        wrong = [item if item.isprintable() else repr(item) for item in converted if rule.explain(item)]
+        allowed = f"{rule.explain(None)}; not {_short(', '.join(wrong))}" if wrong else None
     if converted is None or allowed:
-        words = allowed or (rule.explain(None) if rule else {bool: "True or False"}.get(base, "text"))
-        raise BadSetting(f"{name}={value!r} ({origin}) is not allowed: {words}; mend it and start again")
+        words = allowed or (rule.explain(None) if rule else _FORMS.get(base, "text"))
+        shown = _short(repr(value))
+        if any(map(_may_be_key, re.split(r"[^A-Za-z0-9+/=]", str(value)))):  # pasted into the wrong line
+            shown, words = "(what may be a key)", rule.explain(None) if rule else words
+        raise BadSetting(f"{name}={shown} ({origin}) is not allowed: {words}; mend it and start again")
     return converted
+
+
+def _may_be_key(text: str) -> bool:
+    return len(text) >= 16 and any(map(str.isdigit, text)) and any(map(str.isalpha, text))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 160 else f"{text[:150]}... ({len(text):,} characters)"
 
 
 def _convert(base: Any, value: object) -> Any:
@@ -276,7 +291,7 @@ def _convert(base: Any, value: object) -> Any:
         return words.get(str(value).lower())
     if base is Path:
         text = str(value)
-        return (_HERE / Path(text).expanduser()).resolve() if text and "\0" not in text else None
+        return (_HERE / Path(text).expanduser()).resolve() if text.isprintable() and 0 < len(text) <= 1000 else None
     if base is int:
         if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
             return None
@@ -287,25 +302,6 @@ def _convert(base: Any, value: object) -> Any:
         items = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
         return tuple(str(item).strip() for item in items if str(item).strip()) or None
     return value if isinstance(value, str) and value else None
-
-
-def _read_env_file(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadSetting(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
-    values = {
-        name: value
-        for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items()
-        if value is not None
-    }
-    for number, line in enumerate(text.splitlines(), 1):
-        name = line.split("=")[0].removeprefix("export ").strip()
-        if line.strip() and not line.lstrip().startswith("#") and name not in values:
-            raise BadSetting(f"{path}, line {number}: not of the form NAME=value (or an open quote); mend the line")
-    return values
 
 
 def _check_names(dotenv: Mapping[str, str], environment: Mapping[str, str], env_path: Path) -> None:
@@ -342,3 +338,11 @@ def _check_keys(values: Mapping[str, Any]) -> None:
     for name in given:
         if not re.fullmatch(r"[A-Za-z0-9+/=]{16,80}", values[name]) or "your" in values[name].lower():
             raise BadSetting(f"{name} does not look like a key (a placeholder, a quote, a space?); copy it from Alpaca")
+
+
+def _check_folders(values: Mapping[str, Any]) -> None:
+    for name in ("DATA_DIR", "MODELS_DIR"):
+        if _HERE.is_relative_to(values[name]):
+            raise BadSetting(f"{name}={values[name]} holds this program itself; name a folder of its own")
+    if values["DATA_DIR"] == values["MODELS_DIR"]:
+        raise BadSetting(f"DATA_DIR and MODELS_DIR are both {values['DATA_DIR']}; name two folders")

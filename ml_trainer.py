@@ -4,6 +4,7 @@
     python ml_trainer.py --model gradient_boosting     another kind of model
     python ml_trainer.py --as-of 2026-03-02T20:00-05:00   as if it were then: nothing settled later is seen
     python ml_trainer.py --use 20260302_200000         let an earlier model serve
+    python ml_trainer.py --vouch 20260302_200000       sign a model that you made on another machine and moved here
     python ml_trainer.py --sanity                      can it be fooled, and does it find what is there (see sanity.py)
 
 Two verdicts: `published` says that the model serves from now on, `proven` that it has shown skill on days it had not
@@ -13,6 +14,9 @@ seen. An unproven model may still trade on paper, which is how evidence is gathe
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -48,7 +52,7 @@ class MLTrainer:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or load_settings()
-        self._store = ModelStore(self._settings.MODELS_DIR)
+        self._store = ModelStore(self._settings.MODELS_DIR, self._settings.STATE_DIR)
 
     def train(self, as_of: datetime | None = None, progress: Callable[[str], object] = lambda line: None) -> Training:
         """Train on the data set as it stands.
@@ -80,7 +84,7 @@ class MLTrainer:
             "publish_reason": published.reason,
         }
         card["consider_removing"] = consider_removing([*self._store.cards(), card])
-        paths = self._store.publish(card, classifier, scaler, _stored(judgement), serve=published.holds)
+        paths = self._store.publish(card, classifier, scaler, _stored(judgement), matrix, serve=published.holds)
         return Training(card | {"published": published.holds}, published, skill, paths)
 
     def _check(self, dataset: Dataset) -> None:
@@ -196,8 +200,10 @@ def _stored(judgement: WalkForward) -> pd.DataFrame:
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     if arguments.sanity:
         return sanity.check(settings, chosen_features(settings), console)
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
+    if arguments.vouch:
+        return _vouch(store, arguments.vouch, console)
     if arguments.use:
-        store = ModelStore(settings.MODELS_DIR)
         store.load(arguments.use)
         store.use(arguments.use)
         console.print(f"model {arguments.use} serves from now on")
@@ -219,6 +225,18 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     return 0, {"stamp": training.card["stamp"], "card": training.card}
 
 
+def _vouch(store: ModelStore, stamp: str, console: Console) -> tuple[int, dict[str, Any]]:
+    names = ", ".join(path.name for path in store.paths(stamp, store.card(stamp)["model_type"]).values())
+    console.print(
+        f"A model file is code: whoever loads it runs what it contains. You vouch for {names} with the key of this "
+        "machine; do so only for files that you made. They are loaded now, and must predict what they did there.",
+        soft_wrap=True,
+    )
+    store.vouch(stamp)
+    console.print(f"model {stamp} is whole, predicts as it did, and is signed here")
+    return 0, {"stamp": stamp}
+
+
 def _moment(text: str) -> datetime:
     try:
         when = datetime.fromisoformat(text)
@@ -229,13 +247,29 @@ def _moment(text: str) -> datetime:
     return when
 
 
+def end_with_parent() -> None:
+    """End this process as soon as the pipe that is its standard input does: at the latest when its parent dies.
+
+    The system sends SIGIO then, which on Linux ends a process whatever it is computing. A killed trader's training
+    would otherwise go on, and publish beside the one that its next start begins.
+    """
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it had ended before
+        sys.exit("the trader that began this training is no more")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("ml_trainer.py", __doc__)
     parser.add_argument("--model", choices=("random_forest", "gradient_boosting"), help="instead of ML_MODEL_TYPE")
     parser.add_argument("--as-of", type=_moment, metavar="TIME", help="hide everything not settled by then")
     parser.add_argument("--use", metavar="STAMP", help="let the model of this stamp serve, train nothing")
+    parser.add_argument("--vouch", metavar="STAMP", help="sign a model that you made elsewhere, train nothing")
     parser.add_argument("--sanity", action="store_true", help="judge this program on simulated markets; 1: not sane")
+    parser.add_argument("--with-parent", action="store_true", help="end with the standard input: the nightly training")
     arguments = parser.parse_args(argv)
+    if arguments.with_parent:
+        end_with_parent()
     overrides = {"DAYS_BACK": arguments.days, "ML_MODEL_TYPE": arguments.model}
     return command.run("ml_trainer", _body, arguments, overrides)
 

@@ -50,7 +50,7 @@ class ModelInUse:
     """Takes up another model, and another review, as soon as it is there."""
 
     def __init__(self, settings: Settings, market: str, feed: str) -> None:
-        self._store = ModelStore(settings.MODELS_DIR)
+        self._store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
         self._reviews = Reviews(settings.MODELS_DIR / "reviews")
         self._source = (market, feed)
         self._loaded: PublishedModel | None = None
@@ -67,7 +67,7 @@ class ModelInUse:
         """The model for predictions at `now`. Raises NoModel, with the documented words and the cure."""
         signature = self._store.signature()
         if self._loaded is None or signature != self._seen:
-            self._loaded = self._checked(self._store.load())
+            self._loaded = self._checked(self._store.load(suits=lambda card: self._suits(card, now)))
             self._seen = signature
             self._train_end = datetime.fromisoformat(self._loaded.card["train_end"])
             self._columns = [FEATURES.index(name) for name in self._loaded.features]
@@ -127,6 +127,11 @@ class ModelInUse:
             log.warning("no confidence is left to symbols of learnt cost: %s", error)
             return CostAdjustment(np.empty(0), np.empty(0), costs)
         return CostAdjustment(rows["confidence"].to_numpy(), rows["net_return"].to_numpy(), costs)
+
+    def _suits(self, card: dict[str, Any], now: datetime) -> bool:
+        """Whether the model of a card may serve instead of one that cannot."""
+        source, known = (card["market"], card["feed"]), set(card["features"]) <= set(FEATURES)
+        return source == self._source and known and datetime.fromisoformat(card["train_end"]) <= now
 
     def _checked(self, model: PublishedModel) -> PublishedModel:
         card, stamp = model.card, model.stamp

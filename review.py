@@ -141,7 +141,7 @@ def _model(settings: Settings, predictions: pd.DataFrame) -> PublishedModel | No
     """The model that spoke last on the day; by now another may serve."""
     newest = predictions.loc[predictions["timestamp"].idxmax(), "model_id"] if len(predictions) else None
     try:
-        return ModelStore(settings.MODELS_DIR).load(newest)
+        return ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load(newest)
     except NoModel:
         return None
 

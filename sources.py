@@ -21,8 +21,8 @@ from durable import replace_file, to_json
 from market.active_list import ActiveList
 from market.alpaca_feed import AlpacaFeed, FeedUnavailable
 from market.bar_store import BarStore
-from market.bars import read_bars
-from market.clock import wait
+from market.bars import BadBars, read_bars
+from market.clock import utc_now, wait
 from market.feeds import simulated_feed
 from market.hours import Session, new_york
 from market.recorded_feed import RecordedFeed
@@ -59,7 +59,7 @@ def _read_note(note: Path) -> dict[str, str]:
     try:
         source = json.loads(note.read_text())
         return {"market": str(source["market"]), "feed": str(source["feed"])}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise StateRefused(
             f"{note} cannot be read, so whose these folders are is not known. Write the market's name and feed into it "
             '(as in {"market": "recorded", "feed": "recorded"}), or use other folders: MODELS_DIR=... DATA_DIR=...'
@@ -90,9 +90,14 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
         simulated = [note.parent for note in notes if note.exists() and _read_note(note)["market"] == "simulated"]
         message = _archive(settings, simulated, stamp_of(now))
     for note in notes:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        if not note.exists():
-            replace_file(note, to_json({"market": market, "feed": feed}))
+        try:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(note, to_json({"market": market, "feed": feed}))  # each time: does the disk take a file?
+        except OSError as error:
+            raise BadSetting(
+                f"{note.parent} cannot be written ({error.strerror}), so nothing was begun. Mend that, or name another "
+                "folder: MODELS_DIR=... DATA_DIR=..."
+            ) from error
     return message
 
 
@@ -171,7 +176,8 @@ def open_stored(settings: Settings, market: str, sessions: int = 0) -> RecordedF
 def open_market(settings: Settings, bars: Path | None = None) -> RecordedFeed:
     """The chosen market, which lies in the past; its `recorded` bars are those of `bars`, or the ones imported before.
 
-    Raises FeedUnavailable for Alpaca's, which `open_alpaca` and, for what is stored, `open_stored` open.
+    Raises BadBars, NoBars, and FeedUnavailable for Alpaca's, which `open_alpaca` and, for what is stored, `open_stored`
+    open.
     """
     if settings.market == "alpaca":
         raise FeedUnavailable("market alpaca cannot be replayed here; use --market simulated, or python backtest.py")
@@ -179,10 +185,15 @@ def open_market(settings: Settings, bars: Path | None = None) -> RecordedFeed:
         feed = simulated_feed(settings.DAYS_BACK, settings.SIMULATED_SEED, settings.SIMULATED_PATTERN_STRENGTH)
     else:
         feed = open_stored(settings, "recorded") if bars is None else RecordedFeed(read_bars(bars))
+        if feed.end > utc_now():
+            raise BadBars(
+                f"{bars or settings.DATA_DIR / 'bars'}: the newest bar ends at {feed.end}, in the future by this "
+                "machine's clock; mend the one or the other"
+            )
     offered = feed.symbols(feed.end)
     if settings.SYMBOLS is not None and not set(settings.SYMBOLS) & set(offered):
         raise BadSetting(
-            f"SYMBOLS={','.join(settings.SYMBOLS)}: none is in the {feed.market} market, which has {offered[0]} to "
+            f"SYMBOLS={','.join(settings.SYMBOLS[:8])}: none is in the {feed.market} market, which has {offered[0]} to "
             f"{offered[-1]} ({len(offered)} symbols); choose from these"
         )
     return feed

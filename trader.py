@@ -272,7 +272,7 @@ class LiveTrader:
                 self._say(line)
             self._to_disk(now, self.flush, self._predictor.log.compress_old, self._archive)
         elif self._journal.syncs_each_minute:
-            self._to_disk(now, self._journal.sync, self._predictor.write, self._history.write)
+            self._to_disk(now, self._broker.save, self._journal.sync, self._predictor.write, self._history.write)
 
     def _watch_losses(self, account: Account, minute: int) -> None:
         """Halt on a loss beyond its limit, once two minutes in a row have shown it: one may be a wrong price."""
@@ -298,10 +298,11 @@ class LiveTrader:
             self._disk_trouble = None
 
     def flush(self) -> None:
-        """Bring everything to disk: journal, view, predictions, the broker's own memory."""
+        """Bring everything to disk. The broker's own memory comes first: what it tells again the books may miss, but
+        they must not know more than it does."""
+        self._broker.save()
         self._journal.sync()
         self._predictor.write()
-        self._broker.save()
         self._history.flush()
 
     # --- the books ---------------------------------------------------------------------------------------------------

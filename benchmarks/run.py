@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -189,6 +190,7 @@ def replay(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
         def run() -> None:
             for name in ("journal.jsonl", "paper_account.json", "trade_history.json"):
                 (settings.MODELS_DIR / name).unlink(missing_ok=True)
+            shutil.rmtree(settings.MODELS_DIR / "archive", ignore_errors=True)
             broker = PaperBroker(settings.MODELS_DIR / "paper_account.json", 100_000, 0.0006, save_each_change=False)
             with Journal(settings.MODELS_DIR / "journal.jsonl", "bench", sync_each_order=False) as journal:
                 trader = LiveTrader(

@@ -14,6 +14,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -63,7 +64,8 @@ class Journal:
         self._file: AppendedFile | None = None  # opened by the first sync, and anew after the file was replaced
         self._minutes: tuple[int, int] | None = None  # the first in journal.jsonl, and the newest
         self._lock = lock_books(path)
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self._lock.close)
             _remove_strays(path)
             events = recover(path, stamp)
             newest = max((event["n"] for event in events), default=-1)
@@ -72,9 +74,7 @@ class Journal:
                 self._note_minute(event)
             if not events:
                 self._begin()
-        except BaseException:
-            self._lock.close()
-            raise
+            on_failure.pop_all()
 
     def _begin(self) -> None:
         header = next(read_archives(self.path), None)

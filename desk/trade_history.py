@@ -9,8 +9,8 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Thread
 
 from desk.books import SCHEMA, Books, viewed
 from desk.journal_files import archive_folder
@@ -18,14 +18,14 @@ from durable import move_aside, replace_file, sync_folder, to_json
 
 log = logging.getLogger(__name__)
 
-LINES_AT_ONCE = 1000  # joined without letting the trading minute go on
+LINES_AT_ONCE = 1000  # joined before another thread has its turn
 
 
 class TradeHistory:
     """Keeps the view at `path` like `books`. Lines are made once, when a trade or signal changes.
 
     A file of 100,000 lines takes longer to write than a minute may wait, so `write` has it written beside the minute,
-    from lines that nobody changes; never two at once.
+    never two at once. Until it is written the lines stay as they are, whatever happens to the books.
     """
 
     def __init__(self, path: Path, books: Books) -> None:
@@ -37,69 +37,54 @@ class TradeHistory:
         self._signals: list[bytes] = []  # of those that are not in an archive
         self._archived = 0  # signals, the oldest
         self._version = 0  # of the lines
-        self._on_disk = 0  # the version that the file holds
-        self._writer: Thread | None = None
-        self._failure: OSError | None = None
+        self._on_disk = -1  # the version that the file holds; what was there before is written anew
+        self._beside = ThreadPoolExecutor(1, "trade history")
+        self._writing: Future[None] | None = None
 
     def write(self) -> None:
         """Begin to bring the view to disk, if anything changed and none is under way.
 
         OSError: an earlier one came to nothing; a new one is under way. ValueError for NaN or infinity.
         """
-        if self._writer is not None and self._writer.is_alive():
+        before = self._writing
+        if before is not None and not before.done():
             return  # the next minute brings what is new
-        failure, self._failure = self._failure, None
-        if self._refresh():
-            self._writer = Thread(target=self._try_to_replace, args=self._snapshot(), name="trade history")
-            self._writer.start()
-        if failure is not None:
-            raise failure
+        self._writing = self._beside.submit(self._replace) if self._refresh() else None
+        if before is not None:
+            before.result()
 
     def flush(self) -> None:
         """Bring view and archives of signals to disk, completely. OSError: nothing is lost, call again later."""
         self.wait()
-        self._failure = None
+        self._writing = None  # what came to nothing is done now
         try:
             self._archive_signals()
         finally:
             if self._refresh():
-                self._replace(*self._snapshot())
+                self._replace()
 
     def wait(self) -> None:
         """Wait until nothing is under way."""
-        if self._writer is not None:
-            self._writer.join()
+        if self._writing is not None:
+            wait([self._writing])
 
     def _refresh(self) -> bool:
         """Bring the lines up to date; whether the file is to be written."""
         books = self._books
         lines = {trade_id: to_json(viewed(books.trades[trade_id])).encode() for trade_id in books.changed}
         new = [to_json(signal).encode() for signal in books.signals[self._archived + len(self._signals) :]]
+        if lines or new:
+            self._version += 1
         for trade_id, line in lines.items():
             place = self._places.setdefault(trade_id, len(self._trades))
             self._trades[place : place + 1] = [line]
         self._signals += new
-        if lines or new:
-            self._version += 1
         books.changed.clear()
         return self._on_disk != self._version or not self._path.exists()
 
-    def _snapshot(self) -> tuple[list[bytes], list[bytes], int]:
-        return self._trades.copy(), self._signals.copy(), self._version
-
-    def _try_to_replace(self, trades: list[bytes], signals: list[bytes], version: int) -> None:
-        try:
-            self._replace(trades, signals, version)
-        except OSError as error:
-            self._failure = error
-
-    def _replace(self, trades: list[bytes], signals: list[bytes], version: int) -> None:
-        self._path.exists()  # asks the disk, and so lets the minute that began this go on first
-        content = bytearray()
-        for part in _document(trades, signals):
-            content += part
-        replace_file(self._path, bytes(content))
-        self._on_disk = version
+    def _replace(self) -> None:
+        replace_file(self._path, b"".join(_document(self._trades, self._signals)))
+        self._on_disk = self._version
 
     def _archive_signals(self) -> None:
         """Copy signals that are old by now to the archives of their months, and let them go from the view."""
@@ -114,9 +99,8 @@ class TradeHistory:
         sync_folder(folder.parent)
         for month in sorted({signal["timestamp"][:7] for signal in signals[self._archived : old]}):
             _grow(folder / f"signals_{month}.jsonl", "".join(months[month]).encode(), signals[old - 1]["timestamp"])
-        del self._signals[: old - self._archived]
-        self._archived = old
         self._version += 1
+        self._signals, self._archived = self._signals[old - self._archived :], old
 
 
 def _document(trades: Sequence[bytes], signals: Sequence[bytes]) -> Iterator[bytes]:

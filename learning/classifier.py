@@ -42,7 +42,7 @@ SLOPE_SD = 3.0
 SCORE_BINS = 400
 ISOTONIC_FROM = 2000.0  # independent examples; steps need many, and folds before then are judged by the sigmoid
 STEP_PRIOR = 10.0  # examples a step that speak for the sigmoid
-MODEL_FORMAT = "2"  # of TradeClassifier and the card
+MODEL_FORMAT = "3"  # of TradeClassifier and the card
 _VERSIONED = ("scikit-learn", "scikit-learn-intelex", "numpy", "joblib", "TA-Lib")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from standin import StandIn
-from trading import publish_eager_model, settings_in
+from trading import change_card, publish_eager_model, settings_in
 
 from alpaca_wire import AlpacaWire, KeysRefused, Refused, Unreachable
 from build_dataset import prepare
@@ -565,8 +565,7 @@ def models(real_bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learning.classifier.TREES", 20)
         publish_eager_model(folder, expected(real_bars, SYMBOLS, SESSIONS[-8].open, SESSIONS[-4].close))
-    card = next(folder.MODELS_DIR.glob("card_*.json"))
-    card.write_text(json.dumps({**json.loads(card.read_text()), "market": "alpaca", "feed": "iex"}))
+    change_card(folder, market="alpaca", feed="iex")
     return folder.MODELS_DIR
 
 

@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from bookkeeping import BOUGHT, OPEN, SIGNAL, STAMP, STOPPED, STORY, intent, local_time, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk.books import Books, secure_view
-from desk.journal import Event, Journal, read_events
+from desk.books import Books
+from desk.journal import Journal, read_events
 from desk.orders import Execution
-from durable import to_json
-from market.hours import at_new_york, epoch_minute, moment, new_york
 
-STAMP = "20260302_200000"
-OPEN = epoch_minute(at_new_york(date(2026, 3, 2), "09:30"))
 DOCUMENTED = {
     "symbol", "side", "qty", "price", "confidence", "entry_time", "stop_loss", "take_profit", "status", "exit_price",
     "exit_time", "pnl_pct", "pnl_amount", "id", "model_id", "market", "exit_reason", "fees", "qty_ordered",
-}  # fmt: skip
-
-
-def local_time(minute: int) -> str:
-    return new_york(moment(minute)).isoformat()
-
-
-def intent(order_id: str = "NVDA-1", symbol: str = "NVDA", price: float = 100.0, minute: int = OPEN) -> Event:
-    return {
-        "n": 1, "kind": "intent", "order_id": order_id, "symbol": symbol, "qty": 5, "bound": "MAX_POSITION_SIZE",
-        "price": price, "confidence": 0.71, "minute": minute, "stop_loss": 0.02, "take_profit": 0.04,
-        "model_id": "20260301_200000", "market": "simulated",
-    }  # fmt: skip
-
-
-def told(
-    kind: Literal["fill", "cancelled", "rejected"],
-    side: Literal["BUY", "SELL"] = "BUY",
-    price: float = 0.0,
-    minute: int = OPEN + 1,
-    order_id: str = "NVDA-1",
-    symbol: str = "NVDA",
-    reason: str = "entry",
-    qty: int = 5,
-) -> Event:
-    levels = (price * 0.98, price * 1.04) if side == "BUY" and kind == "fill" else (None, None)
-    name = f"{order_id}/{reason}"
-    execution = Execution(name, kind, order_id, symbol, side, qty, price, minute, reason, *levels)
-    return {"n": 2, "kind": "execution", "execution": asdict(execution)}
-
-
-BOUGHT = told("fill", price=100.03)
-STOPPED = told("fill", "SELL", 98.0, OPEN + 9, reason="stop")
-SIGNAL = {
-    "n": 9, "kind": "signal", "symbol": "NVDA", "price": 100.0, "confidence": 0.71, "timestamp": local_time(OPEN),
-    "taken": True, "reason": "bought",
 }  # fmt: skip
 
 
@@ -149,13 +106,6 @@ def test_an_execution_of_nobodys_trade_is_said_and_changes_no_trade(caplog: pyte
 
 # --- heard twice, added up again ------------------------------------------------------------------------------------
 
-STORY: list[Event] = [
-    intent(), SIGNAL, BOUGHT,
-    intent("AMD-1", "AMD", 50.0), told("rejected", order_id="AMD-1", symbol="AMD", reason="no cash"),
-    STOPPED,
-    intent("NVDA-2", minute=OPEN + 20), told("cancelled", order_id="NVDA-2", reason="expired"),
-    intent("NVDA-3", minute=OPEN + 30), told("fill", price=97.5, order_id="NVDA-3", minute=OPEN + 31),
-]  # fmt: skip
 EXECUTIONS = [place for place, event in enumerate(STORY) if event["kind"] == "execution"]
 
 
@@ -228,124 +178,6 @@ def test_a_signal_is_in_the_view_with_its_documented_fields() -> None:
     assert signal == {name: value for name, value in SIGNAL.items() if name not in ("n", "kind")}
 
 
-def test_the_view_on_disk_is_strict_json_equal_to_the_books(tmp_path: Path) -> None:
-    def refuse(constant: str) -> float:
-        raise AssertionError(constant)
-
-    path = tmp_path / "trade_history.json"
-    books = Books(local_time, STORY)
-    books.write_view(path)
-    document = json.loads(path.read_text(), parse_constant=refuse)
-    assert document == books.view()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_view_that_would_not_be_json_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "trade_history.json"
-    books = Books(local_time, [intent()])
-    books.write_view(path)
-    before = path.read_bytes()
-    books.apply(told("fill", price=math.nan))
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        books.write_view(path)
-    assert path.read_bytes() == before
-
-
-def test_the_view_is_written_when_something_changed_and_only_then(tmp_path: Path) -> None:
-    path = tmp_path / "trade_history.json"
-    books = Books(local_time, [intent()])
-    books.write_view(path)
-    path.write_text("untouched")
-    books.write_view(path)
-    books.apply({"n": 5, "kind": "minute", "minute": OPEN, "equity": 1.0, "cash": 1.0})
-    books.write_view(path)
-    assert path.read_text() == "untouched"
-    for event in (BOUGHT, SIGNAL, STOPPED, intent("NVDA-2")):
-        books.apply(event)
-        books.write_view(path)
-        assert json.loads(path.read_text()) == books.view()
-    path.unlink()
-    books.write_view(path)
-    assert path.exists()
-
-
-def test_a_view_that_could_not_be_replaced_stays_whole_and_is_written_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "trade_history.json"
-    books = Books(local_time, [intent()])
-    books.write_view(path)
-    before = path.read_bytes()
-    books.apply(BOUGHT)
-    with monkeypatch.context() as patch:
-
-        def full(source: Path, target: Path) -> Path:
-            raise OSError(28, "No space left on device")
-
-        patch.setattr(Path, "replace", full)
-        with pytest.raises(OSError, match="No space left"):
-            books.write_view(path)
-    assert path.read_bytes() == before
-    books.write_view(path)
-    assert json.loads(path.read_text())["trades"][0]["status"] == "OPEN"
-
-
-# --- a file that is not our view ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        to_json(Books(local_time, STORY).view())[:200].encode(),
-        b"",
-        b"[]",
-        b"null",
-        b'{"my": "notes"}',
-        b'{"schema": 1, "trades": 5}',
-        b'{"schema": 1, "trades": [{"symbol": "NVDA"}], "signals": []}',
-        b'{"schema": 99, "trades": [], "signals": []}',
-        b'{"schema": 1, "trades": [{"id": "somebody-else-1"}], "signals": []}',
-        bytes(range(256)),
-    ],
-)
-def test_a_file_that_is_no_view_of_these_books_is_kept_under_a_dated_name_and_said(
-    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "trade_history.json"
-    path.write_bytes(content)
-    books = Books(local_time, STORY)
-    secure_view(path, books, STAMP)
-    books.write_view(path)
-    assert path.with_name(f"trade_history.json.foreign-{STAMP}").read_bytes() == content
-    assert f"trade_history.json.foreign-{STAMP}" in caplog.text
-    assert json.loads(path.read_text()) == books.view()
-
-
-def test_what_was_moved_aside_before_is_never_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "trade_history.json"
-    for content in ("first", "second"):
-        path.write_text(content)
-        secure_view(path, Books(local_time), STAMP)
-    assert sorted(p.read_text() for p in tmp_path.iterdir()) == ["first", "second"]
-
-
-def test_our_own_view_is_left_also_when_the_journal_knows_more(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "trade_history.json"
-    Books(local_time, STORY[:5]).write_view(path)
-    before = path.read_bytes()
-    secure_view(path, Books(local_time, STORY), STAMP)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-    assert caplog.text == ""
-
-
-def test_no_view_is_nothing_to_secure(tmp_path: Path) -> None:
-    secure_view(tmp_path / "trade_history.json", Books(local_time), STAMP)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("lost", range(5))
 def test_books_survive_the_loss_of_any_one_line(lost):
     second = intent("NVDA-2", minute=OPEN + 20)
@@ -363,14 +195,6 @@ def test_books_survive_the_loss_of_any_one_line(lost):
         assert by_id == {"NVDA-1": ("CLOSED", 98.0)}
 
 
-def test_the_view_of_a_newer_version_is_moved_aside_for_that_reason(tmp_path, caplog):
-    path = tmp_path / "trade_history.json"
-    path.write_text('{"schema": 99, "trades": [], "signals": []}')
-    secure_view(path, Books(local_time), "s")
-    assert "schema" in caplog.text
-    assert "does not know" not in caplog.text
-
-
 # --- why, and silence ------------------------------------------------------------------------------------------------
 
 SPOKE = [{"feature": "rsi_14", "value": 0.3, "contribution": 0.05}]
@@ -378,9 +202,9 @@ SPOKE = [{"feature": "rsi_14", "value": 0.3, "contribution": 0.05}]
 
 def test_what_spoke_for_a_purchase_stands_with_its_trade() -> None:
     books = Books(local_time, [intent(), BOUGHT])
-    books.changed = False
+    books.changed.clear()
     books.apply({"n": 3, "kind": "why", "order_id": "NVDA-1", "spoke": SPOKE})
-    assert books.changed
+    assert list(books.changed) == ["NVDA-1"]
     assert only(books)["why"] == SPOKE
     assert only(Books(local_time, [intent()]))["why"] == []
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from standin import StandIn
-from trading import publish_eager_model, settings_in
+from trading import change_card, publish_eager_model, settings_in
 
 import build_dataset
 import ml_predictor
@@ -575,8 +575,7 @@ def test_the_predictor_s_door_answers_from_alpaca(
 ) -> None:
     settings = replace(settings_in(tmp_path), MODELS_DIR=tmp_path / "models")
     publish_eager_model(settings, pd.read_parquet(tmp_path / "alpaca.parquet"))
-    card = next(settings.MODELS_DIR.glob("card_*.json"))
-    card.write_text(json.dumps({**json.loads(card.read_text()), "market": "alpaca", "feed": "iex"}))
+    change_card(settings, market="alpaca", feed="iex")
     assert ml_predictor.main(["--market", "alpaca", "--json"]) == 0
     predictions = json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]
     assert [p["symbol"] for p in predictions] == ["SIM06", "SIM10"]

@@ -19,7 +19,7 @@ from alpaca.trading.requests import MarketOrderRequest, StopOrderRequest
 from alpaca_live import keys_of
 from rich.console import Console
 from standin import StandIn
-from trading import publish_eager_model, settings_in
+from trading import change_card, publish_eager_model, settings_in
 
 import check
 from check import Finding
@@ -66,13 +66,7 @@ def alpaca_model(settings: Settings, bars: pd.DataFrame, sessions: int) -> None:
     """A model that learnt from Alpaca's bars of the first `sessions`."""
     end = RecordedFeed(bars).sessions()[sessions].open
     publish_eager_model(settings, bars[bars["timestamp"] < end].reset_index(drop=True))
-    relabel(settings, market="alpaca", feed="iex")
-
-
-def relabel(settings: Settings, **fields: object) -> None:
-    """Change what the model's card says."""
-    card = next(settings.MODELS_DIR.glob("card_*.json"))
-    card.write_text(json.dumps(json.loads(card.read_text()) | fields))
+    change_card(settings, market="alpaca", feed="iex")
 
 
 def test_on_a_fresh_install_with_keys_every_line_is_ok(settings: Settings, standin: StandIn) -> None:
@@ -285,10 +279,10 @@ def test_a_model_tells_its_age_its_source_and_whether_it_is_proven(
     assert found.ok
     assert "of alpaca (iex), 1 session old, unproven" in found.words
     assert "REQUIRE_PROOF" in look(replace(settings, REQUIRE_PROOF=True), standin)["model"].words
-    relabel(settings, proven=True)
+    change_card(settings, proven=True)
     assert look(replace(settings, REQUIRE_PROOF=True), standin)["model"].ok
     assert not look(replace(settings, FEED="sip"), standin)["model"].ok
-    relabel(settings, train_end="2026-02-20T15:00:00-05:00")
+    change_card(settings, train_end="2026-02-20T15:00:00-05:00")
     old = look(settings, standin)["model"]
     assert not old.ok
     assert "6 sessions old" in old.words
@@ -300,7 +294,7 @@ def test_the_simulated_run_s_model_is_no_hindrance(
     settings: Settings, standin: StandIn, real_bars: pd.DataFrame
 ) -> None:
     alpaca_model(settings, real_bars, 3)
-    relabel(settings, market="simulated", feed="simulated")
+    change_card(settings, market="simulated", feed="simulated")
     finding = look(settings, standin)["model"]
     assert finding.ok
     assert "archive/" in finding.words

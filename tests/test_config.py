@@ -70,7 +70,10 @@ def refused(
 
 @pytest.fixture
 def env_file(tmp_path: Path) -> Path:
-    return tmp_path / ".env"
+    """An empty `.env` that only its owner may read."""
+    path = tmp_path / ".env"
+    path.touch(mode=0o600)
+    return path
 
 
 def edited(tmp_path: Path, *changes: tuple[str, str]) -> ModuleType:
@@ -108,8 +111,8 @@ def test_every_line_of_the_file_is_a_setting_and_every_setting_but_the_keys_is_a
     assert lines <= fields
 
 
-def test_the_settings_import_no_file_of_the_house() -> None:
-    house = {path.stem for path in ROOT.glob("*.py")} | {"market", "learning", "desk"}
+def test_the_settings_import_no_file_of_the_house_but_the_reading_of_the_env_file() -> None:
+    house = {path.stem for path in ROOT.glob("*.py")} - {"env_file"} | {"market", "learning", "desk"}
     tree = ast.parse((ROOT / "config.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -241,7 +244,6 @@ BAD = [
     *[("STOP_ENTRIES_ON_RED_DRIFT", bad, "True or False") for bad in ("red", "none")],
     *[("LEFT_OUT_FEATURES", bad, "feature names such as return_1") for bad in ("return 1", "1_return", ",", "a;b")],
     *[("SYMBOLS", bad, "upper-case tickers") for bad in ("BRK/B", "AAPL;rm", ",", " , ", "ABCDEFGHIJKL", "1X", "../x")],
-    *[("DATA_DIR", bad, "text") for bad in ("a\0b",)],
 ]
 
 
@@ -255,6 +257,58 @@ def test_a_bad_value_is_one_line_naming_setting_value_place_and_what_is_allowed(
     message = refused({}, {name: bad} if place == "environment" else {}, env_file)
     assert message.startswith(f"{name}={bad!r} ({place}) is not allowed: ")
     assert allowed in message
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\nb", "a\x1b[31mb", "a\udcffb", "~nobody_of_this_name/data"])
+@pytest.mark.parametrize("name", ["DATA_DIR", "MODELS_DIR", "STATE_DIR"])
+def test_a_folder_whose_name_cannot_be_printed_or_found_is_refused_and_shown_as_it_is(name: str, bad: str) -> None:
+    message = refused({}, {name: bad})
+    assert message.startswith(
+        f"{name}={bad!r} (environment) is not allowed: a folder's path, at most 1,000 printable characters"
+    )
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "MODELS_DIR"])
+@pytest.mark.parametrize("folder", [".", "..", "models/..", "/", str(ROOT), str(ROOT.parent)])
+def test_a_folder_that_holds_the_program_is_refused_as_its_files_would_be_archived(name: str, folder: str) -> None:
+    assert "holds this program itself; name a folder of its own" in refused({name: folder})
+
+
+def test_one_folder_for_models_and_data_is_refused(tmp_path: Path) -> None:
+    message = refused({"DATA_DIR": str(tmp_path), "MODELS_DIR": str(tmp_path / "x" / "..")})
+    assert message == f"DATA_DIR and MODELS_DIR are both {tmp_path}; name two folders"
+
+
+def test_without_a_home_folder_the_state_folder_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert "STATE_DIR='~/.local/state/ml-paper-trader' (config.py)" in (message := refused())
+    assert "~ needs a home folder" in message
+
+
+def no_home(path: Path) -> Path:
+    if str(path).startswith("~"):
+        raise RuntimeError("Could not determine home directory.")
+    return path
+
+
+def test_very_many_symbols_are_read_and_told_in_short() -> None:
+    many = [f"S{letters[0]}{letters[1]}{letters[2]}" for letters in itertools.product("ABCDEFGHIJKLMNOPQR", repeat=3)]
+    settings = load({}, {"SYMBOLS": ",".join(many[:5000])})
+    assert tuple(many[:5000]) == settings.SYMBOLS
+    (told,) = settings.overridden
+    assert len(told) < 250
+    assert len(refused({}, {"SYMBOLS": ",".join(f"{symbol}/" for symbol in many)})) < 500
+    assert refused({}, {"SYMBOLS": "AAPL,B\x1b[2J,C\nD"}).isprintable()
+
+
+@pytest.mark.parametrize("value", [KEY, SECRET, f"'{KEY}'", f"x {SECRET}", f"AAPL,{KEY}"])
+@pytest.mark.parametrize("name", ["MIN_CONFIDENCE", "SYMBOLS", "ALPACA_TRADING_URL", "ML_MODEL_TYPE", "REQUIRE_PROOF"])
+def test_a_key_that_was_pasted_into_another_setting_is_not_shown(name: str, value: str) -> None:
+    message = refused({}, {name: value})
+    assert message.startswith(f"{name}=(what may be a key) (environment) is not allowed: ")
+    assert KEY not in message
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize(
@@ -366,6 +420,12 @@ def test_an_env_file_may_hold_comments_exports_quotes_and_blank_lines(env_file: 
     env_file.write_text("# mine\n\nexport MIN_CONFIDENCE=0.7\nTRAIN_TIME='19:30'\nDATA_DIR=\"${HOME}\"\n")
     settings = load(env_file=env_file)
     assert (settings.MIN_CONFIDENCE, settings.TRAIN_TIME, settings.DATA_DIR.name) == (0.7, "19:30", "${HOME}")
+
+
+def test_an_env_file_that_others_may_read_is_a_bad_setting(env_file: Path) -> None:
+    env_file.write_text("MIN_CONFIDENCE=0.7\n")
+    env_file.chmod(0o640)
+    assert refused(env_file=env_file).endswith(f"Run: chmod 600 {env_file}")
 
 
 def test_without_an_env_file_nothing_is_missing(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from nth import HOW, How, each_nth
 
-from durable import move_aside, replace_file, sync_folder, to_json
+from durable import AppendedFile, move_aside, remove_strays, replace_file, sync_folder, to_json
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD, NEW = b"old and whole\n", b"new and whole, and longer than the old one\n"
@@ -108,6 +109,18 @@ def test_an_interrupt_leaves_no_temporary_file(path: Path, monkeypatch: pytest.M
     assert files(path.parent) == ["books.json"]
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_whichever_call_fails_the_file_is_the_old_or_the_new_one(path: Path, how: How) -> None:
+    for fault in each_nth(how):
+        path.write_bytes(OLD)
+        with fault:
+            replace_file(path, NEW)
+        assert path.read_bytes() in ((OLD, NEW) if fault.failed else (NEW,))
+        strays = remove_strays(path.parent)
+        assert not strays or how != "error"
+        assert files(path.parent) == ["books.json"]
+
+
 def test_a_folder_is_synced_and_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     handles: list[int] = []
     monkeypatch.setattr(os, "fsync", handles.append)
@@ -115,6 +128,78 @@ def test_a_folder_is_synced_and_closed_again(tmp_path: Path, monkeypatch: pytest
     assert len(handles) == 1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(handles[0])
+
+
+# --- AppendedFile ---------------------------------------------------------------------------------------------------
+
+
+def test_each_piece_is_on_disk_when_append_returns_and_the_name_of_a_new_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    file = AppendedFile(tmp_path / "new")
+    assert disk.steps == ["folder"]
+    for piece in (b"one\n", b"and two\n"):
+        file.append(piece)
+    assert disk.steps == ["folder", "file", "file"]
+    assert disk.synced_bytes == [4, 12]
+    file.close()
+    assert (tmp_path / "new").read_bytes() == b"one\nand two\n"
+
+
+def test_what_stood_there_stays_before_what_is_appended(path: Path) -> None:
+    file = AppendedFile(path)
+    file.append(NEW)
+    file.close()
+    assert path.read_bytes() == OLD + NEW
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_whichever_call_fails_a_file_ends_with_a_whole_piece_or_a_torn_one_that_the_next_append_cuts_off(
+    path: Path, how: How
+) -> None:
+    for fault in each_nth(how):
+        path.write_bytes(OLD)
+        file = AppendedFile(path)
+        with fault:
+            file.append(NEW)
+        content = path.read_bytes()
+        assert content.startswith(OLD)
+        assert (OLD + NEW).startswith(content)
+        if fault.failed:
+            file.append(NEW)  # the same again, as its caller does
+        file.append(b"last\n")
+        file.close()
+        assert path.read_bytes() == OLD + NEW + b"last\n"
+
+
+@pytest.mark.parametrize("step", ["write", "fsync"])
+def test_a_piece_that_was_interrupted_is_cut_off_when_the_file_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    call = getattr(os, step)
+
+    def halfway(handle: int, *data: bytes) -> None:
+        call(handle, *(bytes(piece)[:5] for piece in data))
+        raise KeyboardInterrupt
+
+    file = AppendedFile(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, halfway)
+        with pytest.raises(KeyboardInterrupt):
+            file.append(NEW)
+    assert path.read_bytes() != OLD
+    file.close()
+    assert path.read_bytes() == OLD
+
+
+def test_a_disk_that_takes_a_piece_in_parts_gets_all_of_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, bytes(data)[:3]))
+    file = AppendedFile(path)
+    file.append(NEW)
+    file.close()
+    assert path.read_bytes() == OLD + NEW
 
 
 # --- to_json --------------------------------------------------------------------------------------------------------
@@ -159,3 +244,17 @@ def test_a_move_aside_is_brought_to_disk(path: Path, monkeypatch: pytest.MonkeyP
     disk = Disk(monkeypatch)
     move_aside(path, "damaged", "20260302_200000")
     assert disk.steps == ["rename", "folder"]
+
+
+# --- remove_strays --------------------------------------------------------------------------------------------------
+
+
+def test_only_temporary_files_of_writers_are_strays(path: Path) -> None:
+    for name in (".books.json.0a1b2c3d.tmp", ".other.0a1b2c3d.tmp", "notes.tmp", ".hidden"):
+        path.with_name(name).write_text("x")
+    assert sorted(stray.name for stray in remove_strays(path.parent)) == [
+        ".books.json.0a1b2c3d.tmp",
+        ".other.0a1b2c3d.tmp",
+    ]
+    assert files(path.parent) == [".hidden", "books.json", "notes.tmp"]
+    assert remove_strays(path.parent / "nowhere") == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import zlib
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nth import HOW, How, each_nth
 
 from desk.journal import AlreadyRunning, Journal, NewerJournal, read_events
 
@@ -384,3 +387,317 @@ def test_a_mending_that_fails_halfway_loses_no_readable_event(tmp_path, monkeypa
 
     gc.collect()
     assert minutes_of(read_events(path)) == [1, 2, 3]
+
+
+# --- months ---------------------------------------------------------------------------------------------------------
+
+MONTH = 100  # minutes, here
+
+
+def local(minute: int) -> str:
+    return f"2026-{1 + minute // MONTH:02}-01T00:00:{minute % MONTH:02}-05:00"
+
+
+STORY = [
+    ("account", {"cash": 1.0}), ("minute", {"minute": 10}), ("signal", {"symbol": "A"}),
+    ("intent", {"minute": 99}), ("why", {"order_id": "a"}),
+    ("minute", {"minute": 100}), ("signal", {"symbol": "B"}), ("intent", {"minute": 60}), ("plan", {"close": {}}),
+    ("minute", {"minute": 250}), ("signal", {"symbol": "C"}),
+]  # fmt: skip
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    """The journal of STORY, its months not archived yet; its events."""
+    with Journal(path, STAMP) as journal:
+        for kind, fields in STORY:
+            journal.append(kind, **fields)
+    return read_events(path)
+
+
+def numbers_in(path: Path) -> list[int]:
+    return [json.loads(text)["n"] for text in path.read_bytes().splitlines()]
+
+
+def archive(path: Path) -> None:
+    with Journal(path, STAMP) as journal:
+        journal.archive_months(local)
+
+
+def test_finished_months_move_to_dated_archives_and_all_events_are_read_once_in_order(path: Path) -> None:
+    events = told(path)
+    archive(path)
+    assert numbers_in(path.parent / "archive" / "journal_2026-01.jsonl") == [0, 1, 2, 3, 4, 5]
+    assert numbers_in(path.parent / "archive" / "journal_2026-02.jsonl") == [0, 6, 7, 8, 9]
+    assert numbers_in(path) == [0, 10, 11]
+    assert read_events(path) == events
+    with Journal(path, STAMP) as journal:
+        assert list(journal.events) == list(journal.events) == events
+        assert journal.append("minute", minute=251)["n"] == 12
+    assert read_events(path)[:-1] == events
+
+
+def test_while_no_month_is_finished_nothing_is_read_or_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(path, STAMP) as journal:
+        journal.append("account", cash=1.0)
+        journal.archive_months(local)
+        journal.append("minute", minute=1)
+        journal.append("minute", minute=99)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", None)
+            patch.setattr(Path, "read_bytes", None)
+            journal.archive_months(local)
+        journal.append("minute", minute=100)
+        journal.archive_months(local)
+        journal.append("minute", minute=101)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", None)
+            journal.archive_months(local)
+    assert numbers_in(path) == [0, 4, 5]
+    assert minutes_of(read_events(path)) == [1, 99, 100, 101]
+
+
+def test_events_that_are_not_synced_yet_are_archived_too(path: Path) -> None:
+    with Journal(path, STAMP) as journal:
+        for minute in (1, 150, 151):
+            journal.append("minute", minute=minute)
+        journal.archive_months(local)
+        assert minutes_of(read_events(path)) == [1, 150, 151]
+
+
+def test_a_clock_that_goes_back_puts_nothing_into_an_archive_that_is_closed(path: Path) -> None:
+    with Journal(path, STAMP) as journal:
+        for minute in (150, 20, 160, 250, 130, 260):
+            journal.append("minute", minute=minute)
+        journal.archive_months(local)
+    assert numbers_in(path.parent / "archive" / "journal_2026-02.jsonl") == [0, 1, 2, 3]
+    assert numbers_in(path) == [0, 4, 5, 6]
+
+
+def test_events_that_stand_in_an_archive_and_in_the_journal_count_once(path: Path) -> None:
+    events = told(path)
+    before = path.read_bytes()
+    archive(path)
+    path.write_bytes(before)  # as if it had been cut off before the journal was replaced
+    assert read_events(path) == events
+    archive(path)
+    assert numbers_in(path) == [0, 10, 11]
+    assert read_events(path) == events
+
+
+def test_a_damaged_line_of_an_archive_is_counted_and_said_each_time(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = told(path)
+    archive(path)
+    january = path.parent / "archive" / "journal_2026-01.jsonl"
+    january.write_bytes(january.read_bytes().replace(b'"symbol":"A"', b'"symbol":"X"'))
+    for _ in range(2):
+        caplog.clear()
+        assert read_events(path) == [event for event in events if event["n"] != 3]
+        assert f"{january}: 1 lines cannot be read" in caplog.text
+        assert "1 of its 12 events are missing" in caplog.text
+
+
+def test_the_books_keep_their_beginning_when_an_archive_loses_it(path: Path) -> None:
+    events = told(path)
+    archive(path)
+    january = path.parent / "archive" / "journal_2026-01.jsonl"
+    january.write_bytes(january.read_bytes().replace(b'"kind":"journal"', b'"kind":"j0urnal"'))
+    assert read_events(path) == events
+
+
+def test_a_damaged_archive_that_is_written_again_is_mended_from_the_journal_and_kept_aside(path: Path) -> None:
+    events = told(path)
+    before = path.read_bytes()
+    archive(path)
+    path.write_bytes(before)
+    january = path.parent / "archive" / "journal_2026-01.jsonl"
+    damaged = january.read_bytes().replace(b'"symbol":"A"', b'"symbol":"X"')
+    january.write_bytes(damaged)
+    archive(path)
+    assert read_events(path) == events
+    assert january.with_name(f"{january.name}.damaged-{STAMP}").read_bytes() == damaged
+
+
+def test_a_journal_whose_archives_are_gone_says_so_and_goes_on_with_what_is_there(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = told(path)
+    archive(path)
+    shutil.rmtree(path.parent / "archive")
+    with Journal(path, STAMP) as journal:
+        assert list(journal.events) == [events[0], *events[-2:]]
+        assert "9 of its 12 events are missing" in caplog.text
+        assert journal.append("minute", minute=252)["n"] == 12
+
+
+def test_archives_whose_journal_is_gone_lend_it_their_beginning_and_their_numbers(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = told(path)
+    archive(path)
+    path.unlink()
+    with Journal(path, "20270101_000000") as journal:
+        assert "is gone; the books go on after event 9" in caplog.text
+        assert list(journal.events) == events[:-2]
+        assert journal.append("minute", minute=260)["n"] == 10
+    assert read_events(path)[-1]["minute"] == 260
+
+
+def test_who_reads_while_a_month_moves_misses_nothing(path: Path) -> None:
+    events = told(path)
+    with Journal(path, STAMP) as journal:
+        reading = journal.events
+        read = [next(reading)]
+        journal.archive_months(local)
+        assert [*read, *reading] == events
+
+
+# --- whatever fails, and wherever -----------------------------------------------------------------------------------
+
+
+def elsewhere(path: Path) -> Path:
+    """The same files where no lock holds them: what another process finds after this one was killed."""
+    return shutil.copytree(path.parent, path.parent.with_name("found")) / path.name
+
+
+def no_strays(folder: Path) -> bool:
+    return not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_whichever_call_fails_what_was_acknowledged_is_there_once_and_at_most_the_next_piece_besides(
+    tmp_path: Path, how: How
+) -> None:
+    for fault in each_nth(how):
+        path, acknowledged = tmp_path / str(fault.nth) / "models" / "journal.jsonl", []
+        with fault:
+            journal = Journal(path, STAMP)
+            for minute in range(3):
+                journal.append("minute", minute=minute)
+                journal.sync()
+                acknowledged.append(minute)
+        assert minutes_of(read_events(path)) in (acknowledged, [*acknowledged, len(acknowledged)])
+        if path.parent.exists():
+            path = elsewhere(path)
+            with Journal(path, STAMP) as again:
+                assert minutes_of(list(again.events)) in (acknowledged, [*acknowledged, len(acknowledged)])
+                again.append("minute", minute=7)
+            assert minutes_of(read_events(path))[: len(acknowledged)] == acknowledged
+            assert minutes_of(read_events(path))[-1] == 7
+            assert no_strays(path.parent)
+
+
+def test_a_disk_that_failed_at_any_call_is_given_all_of_it_once_it_takes_it(tmp_path: Path) -> None:
+    for fault in each_nth("error"):
+        path = tmp_path / str(fault.nth) / "journal.jsonl"
+        journal = Journal(path, STAMP)
+        with fault:
+            journal.append("minute", minute=1)
+            journal.sync()
+        journal.append("minute", minute=2)
+        journal.close()
+        assert numbers_in(path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("interrupted", ["write", "fsync"])
+def test_an_interrupt_in_the_middle_of_a_write_leaves_no_half_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    call = getattr(os, interrupted)
+
+    def halfway(handle: int, *data: bytes) -> None:
+        call(handle, *(bytes(piece)[:9] for piece in data))
+        raise KeyboardInterrupt
+
+    with Journal(path, STAMP) as journal:
+        journal.append("minute", minute=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, interrupted, halfway)
+            with pytest.raises(KeyboardInterrupt):
+                journal.sync()
+        journal.append("minute", minute=2)
+    assert numbers_in(path) == [0, 1, 2]
+    assert minutes_of(read_events(path)) == [1, 2]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_whichever_call_fails_while_months_move_every_event_is_there_once(tmp_path: Path, how: How) -> None:
+    for fault in each_nth(how):
+        path = tmp_path / str(fault.nth) / "models" / "journal.jsonl"
+        events = told(path)
+        journal = Journal(path, STAMP)
+        with fault:
+            journal.archive_months(local)
+        assert read_events(path) == events
+        if how == "error":  # the same process goes on
+            events.append(journal.append("minute", minute=251))
+            journal.sync()
+            assert read_events(path) == events
+            journal.archive_months(local)
+        path = elsewhere(path)
+        with Journal(path, STAMP) as again:
+            assert list(again.events) == events
+            again.archive_months(local)
+            assert list(again.events) == events
+            again.append("minute", minute=252)
+        assert read_events(path)[:-1] == events
+        assert numbers_in(path)[:3] == [0, 10, 11]
+        assert no_strays(path.parent)
+
+
+def test_a_rename_that_may_not_last_is_brought_to_disk_before_anything_is_written_after_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(path)
+    with Journal(path, STAMP) as journal:
+        fsync, replace = os.fsync, Path.replace
+
+        def folder_fails(handle: int) -> None:
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                raise OSError(5, "Input/output error")
+            fsync(handle)
+
+        journal.archive_months(local)
+        journal.append("minute", minute=350)
+        journal.sync()
+        with monkeypatch.context() as patch:
+            moved = []
+
+            def renamed(source: Path, target: Path) -> Path:
+                done = replace(source, target)
+                if target == path:
+                    moved.append(target)
+                    patch.setattr(os, "fsync", folder_fails)
+                return done
+
+            patch.setattr(Path, "replace", renamed)
+            with pytest.raises(OSError, match="Input/output error"):
+                journal.archive_months(local)
+            assert moved
+            journal.append("minute", minute=351)
+            with pytest.raises(OSError, match="Input/output error"):
+                journal.sync()
+        journal.sync()
+        assert minutes_of(read_events(path))[-2:] == [350, 351]
+
+
+def test_opening_that_fails_lets_go_of_the_lock(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(line(n=0, kind="journal", schema=2))
+    with pytest.raises(NewerJournal) as error:  # whoever keeps the error keeps what it came from
+        Journal(path, STAMP)
+    path.unlink()
+    Journal(path, STAMP).close()
+    assert "newer" in str(error.value)
+
+
+def test_strays_of_the_books_and_of_the_archives_are_removed_and_those_of_a_training_are_left(path: Path) -> None:
+    (path.parent / "archive").mkdir(parents=True)
+    for name in ("trade_history.json", "journal.jsonl", "paper_account.json", "HALT", "archive/journal_2026-01.jsonl"):
+        place = path.parent / name
+        place.with_name(f".{place.name}.0a1b2c3d.tmp").write_text("half")
+    training = path.parent / ".model_random_forest_20260302_200000.pkl.0a1b2c3d.tmp"
+    training.write_text("half a model")
+    Journal(path, STAMP).close()
+    assert list(path.parent.rglob("*.tmp")) == [training]

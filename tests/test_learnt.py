@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from reporting import CARD, EARLIER_CARD, REVIEW, BooksOnDisk
-from sklearn.preprocessing import StandardScaler
 from test_verdicts import judged_table, with_skill
 from trading import settings_in
 
 from durable import to_json
-from learning.classifier import Calibration, TradeClassifier
+from learning.classifier import Calibration, TradeClassifier, fit, versions
 from learning.model_store import ModelStore
 from learning.money import by_day, traded
 from learnt import Learnt, as_promised, judged, origin, publication, read_learnt, summary, terminal_lines, trials
@@ -50,8 +49,12 @@ def test_the_daily_margin_is_that_by_which_the_model_in_use_was_judged(tmp_path:
     rng = np.random.default_rng(2)
     table = with_skill(judged_table(rng, days=12), rng, 0.6)
     card = CARD | {"market": "recorded"}
-    classifier = TradeClassifier(None, Calibration(0.0, 1.0, 1.0))
-    ModelStore(tmp_path).publish(card, classifier, StandardScaler(), table, serve=True)
+    rows = rng.normal(size=(50, len(card["features"])))
+    scaler, estimator = fit("gradient_boosting", rows, rng.integers(0, 2, 50).astype(float), np.full(50, 1.0))
+    classifier = TradeClassifier(estimator, Calibration(0.0, 1.0, 1.0))
+    ModelStore(tmp_path, tmp_path / "state").publish(
+        card | {"versions": versions()}, classifier, scaler, table, rows, serve=True
+    )
     card = ModelStore(tmp_path).card(card["stamp"])
     excess = by_day(traded(table, 0.65, 10), "excess", table["session"].unique())
     learnt = read_learnt(tmp_path, card)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from trading import publish_eager_model, settings_in
+from trading import change_card, golden_rows, publish_eager_model, settings_in
 
 import ml_predictor
 from build_dataset import prepare
@@ -94,11 +94,6 @@ def store(settings: Settings, bars: pd.DataFrame) -> None:
         rows.to_parquet(folder / f"{day}.parquet", index=False)
 
 
-def change_card(settings: Settings, **changes: Any) -> None:
-    path = settings.MODELS_DIR / f"card_{STAMP}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 # --- one prediction -------------------------------------------------------------------------------------------------
 
 
@@ -114,7 +109,7 @@ def test_a_prediction_is_the_documented_dict(settings: Settings, bars: pd.DataFr
 
 
 def test_confidence_is_the_models_probability_for_the_newest_row(settings: Settings, bars: pd.DataFrame) -> None:
-    model = ModelStore(settings.MODELS_DIR).load()
+    model = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load()
     known = bars[bars["timestamp"] < NOW].reset_index(drop=True)
     newest = compute_features(known).groupby("symbol").tail(1).set_index("symbol")
     predictor = MLPredictor(settings, until(bars, NOW))
@@ -411,11 +406,11 @@ def test_a_model_may_predict_from_the_moment_its_last_trade_had_settled(settings
 def test_a_model_published_meanwhile_is_taken_up(settings: Settings, bars: pd.DataFrame) -> None:
     predictor = MLPredictor(settings, until(bars, NOW))
     before = predictor.predict("SIM06")
-    model_store = ModelStore(settings.MODELS_DIR)
+    model_store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     model = model_store.load()
     steeper = replace(model.classifier, calibration=replace(model.classifier.calibration, level=-2.0))
     card = {**model.card, "stamp": "20260205_200000"}
-    model_store.publish(card, steeper, model.scaler, pd.DataFrame({"a": [1]}), serve=False)
+    model_store.publish(card, steeper, model.scaler, pd.DataFrame({"a": [1]}), golden_rows(card), serve=False)
     assert predictor.predict("SIM06") == before
     model_store.use("20260205_200000")
     after = predictor.predict("SIM06")
@@ -593,6 +588,7 @@ def test_what_is_learnt_is_what_is_predicted(settings: Settings, bars: pd.DataFr
     examples = prepare(RecordedFeed(bars), SESSIONS[-1].close, settings).examples
     row = examples[(examples["symbol"] == "SIM06") & (examples["timestamp"] < NOW)].iloc[-1]
     predictor = MLPredictor(settings, until(bars, row["timestamp"].to_pydatetime() + timedelta(minutes=1)))
-    expected = ModelStore(settings.MODELS_DIR).load().confidence(row[FEATURES].to_numpy(dtype=float)[None])[0]
+    model = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load()
+    expected = model.confidence(row[FEATURES].to_numpy(dtype=float)[None])[0]
     change_card(settings, train_end=SESSIONS[0].close.isoformat())
     assert predictor.predict("SIM06")["confidence"] == pytest.approx(expected, abs=1e-6)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
-from trading import logging_restored, settings_in
+from trading import change_card, golden_rows, logging_restored, settings_in
 
 import ml_trainer
 from build_dataset import Dataset, prepare, read_dataset, write_dataset
@@ -102,7 +102,7 @@ def folders(folder: Path, dataset: Dataset | None = None, **changes: object) -> 
 def door(settings: Settings, *argv: str) -> tuple[int, str]:
     """Exit code and what was printed."""
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
-        for name in ("DATA_DIR", "MODELS_DIR"):
+        for name in ("DATA_DIR", "MODELS_DIR", "STATE_DIR"):
             patch.setenv(name, str(getattr(settings, name)))
         patch.setenv("COLUMNS", "200")
         return ml_trainer.main(list(argv)), printed.getvalue()
@@ -173,7 +173,7 @@ def test_the_card_says_what_was_learnt_from(trained: Trained, dataset: Dataset) 
 
 
 def test_the_card_is_the_judgement_of_later_days(trained: Trained) -> None:
-    stored = ModelStore(trained.settings.MODELS_DIR).out_of_fold(STAMP)
+    stored = ModelStore(trained.settings.MODELS_DIR, trained.settings.STATE_DIR).out_of_fold(STAMP)
     card = trained.card
     assert stored["session"].nunique() == 3
     assert stored["confidence"].between(0, 1, inclusive="neither").all()
@@ -187,7 +187,7 @@ def test_the_card_is_the_judgement_of_later_days(trained: Trained) -> None:
 
 
 def test_the_model_serves_and_predicts_probabilities(trained: Trained, dataset: Dataset) -> None:
-    model = ModelStore(trained.settings.MODELS_DIR).load()
+    model = ModelStore(trained.settings.MODELS_DIR, trained.settings.STATE_DIR).load()
     assert model.stamp == STAMP
     assert model.card["published"] is True
     confidence = model.confidence(dataset.examples[FEATURES].to_numpy())
@@ -199,14 +199,14 @@ FRESH = """
 import sys, pandas as pd
 from pathlib import Path
 from learning.model_store import ModelStore
-model = ModelStore(Path(sys.argv[1])).load()
+model = ModelStore(Path(sys.argv[1]), Path(sys.argv[3])).load()
 examples = pd.read_parquet(sys.argv[2]).head(50)
 print(model.stamp, *model.confidence(examples[model.features].to_numpy()).tolist())
 """
 
 
 def in_a_fresh_interpreter(settings: Settings) -> tuple[str, list[float]]:
-    arguments = [str(settings.MODELS_DIR), str(settings.DATA_DIR / "dataset.parquet")]
+    arguments = [str(settings.MODELS_DIR), str(settings.DATA_DIR / "dataset.parquet"), str(settings.STATE_DIR)]
     done = subprocess.run(
         [sys.executable, "-c", FRESH, *arguments],
         capture_output=True,
@@ -221,7 +221,11 @@ def in_a_fresh_interpreter(settings: Settings) -> tuple[str, list[float]]:
 
 def test_a_fresh_interpreter_predicts_the_same(trained: Trained, dataset: Dataset) -> None:
     stamp, confidence = in_a_fresh_interpreter(trained.settings)
-    here = ModelStore(trained.settings.MODELS_DIR).load().confidence(dataset.examples[FEATURES].head(50).to_numpy())
+    here = (
+        ModelStore(trained.settings.MODELS_DIR, trained.settings.STATE_DIR)
+        .load()
+        .confidence(dataset.examples[FEATURES].head(50).to_numpy())
+    )
     assert stamp == STAMP
     np.testing.assert_allclose(confidence, here, rtol=1e-12)
 
@@ -236,7 +240,7 @@ def test_gradient_boosting_is_named_in_its_file_and_serves_a_fresh_interpreter(
     assert card["model_type"] == "gradient_boosting"
     assert (settings.MODELS_DIR / f"model_gradient_boosting_{STAMP}.pkl").exists()
     assert all(row["impurity"] is None for row in card["importances"])
-    model = ModelStore(settings.MODELS_DIR).load()
+    model = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load()
     assert type(model.classifier.estimator).__name__ == "HistGradientBoostingClassifier"
     here = model.confidence(dataset.examples[FEATURES].head(50).to_numpy())
     np.testing.assert_allclose(in_a_fresh_interpreter(settings)[1], here, rtol=1e-9)
@@ -264,7 +268,7 @@ def test_a_second_training_of_the_same_moment_gets_a_stamp_of_its_own_and_an_equ
     lines: list[str] = []
     again = MLTrainer(settings).train(progress=lines.append)
     assert again.card["stamp"] == "20260219_200001"
-    assert ModelStore(settings.MODELS_DIR).stamps() == [STAMP, "20260219_200001"]
+    assert ModelStore(settings.MODELS_DIR, settings.STATE_DIR).stamps() == [STAMP, "20260219_200001"]
     assert again.card["scores"] == trained.card["scores"]
     assert again.card["calibration"] == trained.card["calibration"]
     assert (
@@ -277,9 +281,10 @@ def test_a_second_training_of_the_same_moment_gets_a_stamp_of_its_own_and_an_equ
 def test_a_model_by_an_earlier_version_is_no_rival(trained: Trained, tmp_path: Path) -> None:
     # Its out-of-fold rows do not say how much had been learnt by then.
     settings = copied(trained, tmp_path)
-    store, card = ModelStore(settings.MODELS_DIR), trained.card
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
+    card = {**store.card(STAMP), "stamp": "20260219_200001"}
     model, rows = store.load(STAMP), store.out_of_fold(STAMP)
-    store.publish(card, model.classifier, model.scaler, rows.drop(columns="history"), serve=True)
+    store.publish(card, model.classifier, model.scaler, rows.drop(columns="history"), golden_rows(card), serve=True)
     training = MLTrainer(settings).train()
     assert training.published.holds
     assert training.published.reason == "the model in use is of another kind, so there is no rival"
@@ -300,8 +305,7 @@ def test_a_model_of_another_kind_or_time_is_no_rival(
     trained: Trained, tmp_path: Path, changes: dict[str, object], why: str
 ) -> None:
     settings = copied(trained, tmp_path)
-    path = settings.MODELS_DIR / f"card_{STAMP}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    change_card(settings, **changes)
     training = MLTrainer(settings).train()
     assert training.published.holds
     assert training.published.reason == f"the model in use is {why}, so there is no rival"
@@ -313,16 +317,18 @@ def test_a_model_shown_worse_than_the_procedure_of_the_one_in_use_does_not_serve
     # As if the one in use had foreseen its out-of-fold days, without having learnt from more sessions.
     monkeypatch.setattr("learning.verdicts.MIN_COMPARED_DAYS", 3)
     settings = copied(trained, tmp_path, MIN_CONFIDENCE=0.5)
-    store, card = ModelStore(settings.MODELS_DIR), trained.card
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
+    card = {**store.card(STAMP), "stamp": "20260219_200001"}
     model, rows = store.load(STAMP), store.out_of_fold(STAMP)
     foreseen = rows.assign(confidence=np.where(rows["net_return"] > 0.005, 0.9, 0.1))
-    store.publish(card, model.classifier, model.scaler, foreseen, serve=True)
+    store.publish(card, model.classifier, model.scaler, foreseen, golden_rows(card), serve=True)
     rejected = MLTrainer(settings).train()
     assert not rejected.published.holds
     assert rejected.published.reason.startswith("worse than the model in use on 3 days")
-    assert store.current() == STAMP
+    assert store.current() == card["stamp"]
+    card["stamp"] = "20260219_210000"
     longer = foreseen.assign(history=foreseen["history"] + 1)
-    store.publish(card, model.classifier, model.scaler, longer, serve=True)
+    store.publish(card, model.classifier, model.scaler, longer, golden_rows(card), serve=True)
     assert "0 of these days on equal terms" in MLTrainer(settings).train().published.reason
 
 
@@ -348,7 +354,7 @@ def test_a_model_shown_worse_is_written_but_does_not_serve_until_it_is_asked_to(
     assert card["published"] is False
     assert "published: no - worse than the model in use on 3 days" in out
     assert f"python ml_trainer.py --use {card['stamp']}" in out
-    store = ModelStore(settings.MODELS_DIR)
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     assert store.current() == STAMP
     code, out = door(settings, "--use", card["stamp"])
     assert code == 0
@@ -365,6 +371,50 @@ def test_use_of_an_unknown_or_damaged_model_is_refused(
     (settings.MODELS_DIR / f"scaler_{STAMP}.pkl").unlink()
     assert door(settings, "--use", STAMP)[0] == 7
     assert f"scaler_{STAMP}.pkl is missing" in capsys.readouterr().err
+
+
+def test_a_model_moved_to_a_new_machine_serves_once_a_person_vouches_for_it(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied(trained, tmp_path, STATE_DIR=tmp_path / "another user")
+    assert door(settings, "--use", STAMP)[0] == 7
+    assert "was not signed on this machine, or has been changed since (if you made" in capsys.readouterr().err
+    code, out = door(settings, "--vouch", STAMP, "--json")
+    assert code == 0
+    assert "A model file is code: whoever loads it runs what it contains. You vouch for" in out
+    assert "only for files that you made" in out
+    for name in (f"model_random_forest_{STAMP}.pkl", f"scaler_{STAMP}.pkl", f"card_{STAMP}.json"):
+        assert name in out
+    assert f"model {STAMP} is whole, predicts as it did, and is signed here" in out
+    assert json.loads(out.splitlines()[-1]) == {"stamp": STAMP}
+    assert door(settings, "--use", STAMP)[0] == 0
+    assert ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load().stamp == STAMP
+
+
+def test_files_that_do_not_agree_with_their_card_are_not_vouched_for(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied(trained, tmp_path, STATE_DIR=tmp_path / "another user")
+    path = settings.MODELS_DIR / f"model_random_forest_{STAMP}.pkl"
+    path.write_bytes(path.read_bytes() + b" ")
+    assert door(settings, "--vouch", STAMP)[0] == 7
+    err = capsys.readouterr().err
+    assert err == (
+        f"ml_trainer: Model not ready for predictions: {path} is not the file that was trained; nothing was signed. "
+        "Run: python ml_trainer.py\n"
+    )
+    assert door(settings, "--vouch", "20200101_000000")[0] == 7
+    assert "No trained model found: no card of 20200101_000000" in capsys.readouterr().err
+    assert door(settings, "--vouch", "../x")[0] == 7
+
+
+def test_a_damaged_model_in_use_is_no_rival_and_a_new_one_is_published(trained: Trained, tmp_path: Path) -> None:
+    settings = copied(trained, tmp_path)
+    card = settings.MODELS_DIR / f"card_{STAMP}.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"market": "alpaca", "scores": {}}))
+    training = MLTrainer(settings).train()
+    assert training.published.reason == "there is no model in use to compare with"
+    assert ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load().stamp == training.card["stamp"] != STAMP
 
 
 # --- how often was it tried -----------------------------------------------------------------------------------------
@@ -449,7 +499,7 @@ def test_a_choice_of_features_that_cannot_be_learnt_from_exits_with_2_in_one_lin
     monkeypatch.setenv("LEFT_OUT_FEATURES", value)
     assert door(settings)[0] == 2
     assert capsys.readouterr().err == f"ml_trainer: {words}\n"
-    assert ModelStore(settings.MODELS_DIR).stamps() == [STAMP]
+    assert ModelStore(settings.MODELS_DIR, settings.STATE_DIR).stamps() == [STAMP]
 
 
 def test_without_a_choice_all_features_are_learnt_from_in_their_order(tmp_path: Path) -> None:
@@ -471,7 +521,7 @@ def test_as_of_hides_what_had_not_settled_by_then(dataset: Dataset, tmp_path: Pa
     assert card["rows"] == known.sum()
     assert datetime.fromisoformat(card["train_end"]) <= then
     assert card["stamp"] == "20260219_113100"
-    stored = ModelStore(settings.MODELS_DIR).out_of_fold(card["stamp"])
+    stored = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).out_of_fold(card["stamp"])
     assert stored["settled_at"].max() <= then
 
 
@@ -573,7 +623,7 @@ def test_labels_of_one_class_make_a_model_that_knows_only_that(dataset: Dataset,
     assert training.card["scores"]["auc"] is None
     assert training.card["baseline"]["break_even_confidence"] is None
     assert not training.proven.holds
-    model = ModelStore(settings_in(tmp_path).MODELS_DIR).load()
+    model = ModelStore(settings_in(tmp_path).MODELS_DIR, settings_in(tmp_path).STATE_DIR).load()
     assert (model.confidence(losing[FEATURES].to_numpy()) < 0.05).all()
 
 
@@ -582,7 +632,7 @@ def test_a_trainer_opens_nothing_until_it_trains(tmp_path: Path) -> None:
     MLTrainer(settings)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(NoModel):
-        ModelStore(settings.MODELS_DIR).load()
+        ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load()
 
 
 def test_the_data_set_is_as_it_was_after_training(trained: Trained, dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from trading import publish_eager_model, settings_in
+from trading import golden_rows, publish_eager_model, settings_in
 
 from config import Settings
 from learning.classifier import raw_score
@@ -109,7 +109,7 @@ EACH = [symbol for symbol in SYMBOLS for _ in range(120)]
 
 def test_without_a_review_the_final_word_is_the_models_own(settings: Settings, matrix: np.ndarray) -> None:
     own, final = in_use(settings).confidence(NOW, EACH, matrix)
-    expected = ModelStore(settings.MODELS_DIR).load().confidence(matrix)
+    expected = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).load().confidence(matrix)
     np.testing.assert_array_equal(own, expected)
     np.testing.assert_array_equal(final, own)
     assert [lowered(a, b) for a, b in zip(own, final, strict=True)] == [None] * len(own)
@@ -121,7 +121,7 @@ def test_a_model_that_learnt_without_a_feature_predicts_from_the_others(
     settings = replace(settings_in(tmp_path), MODELS_DIR=models_without_one)
     own, _ = in_use(settings).confidence(NOW, EACH, matrix)
     column = FEATURES.index(LEFT_OUT)
-    expected = ModelStore(models_without_one).load().confidence(np.delete(matrix, column, axis=1))
+    expected = ModelStore(models_without_one, settings.STATE_DIR).load().confidence(np.delete(matrix, column, axis=1))
     np.testing.assert_array_equal(own, expected)
     undefined = matrix.copy()
     undefined[:, column] = np.nan
@@ -130,19 +130,19 @@ def test_a_model_that_learnt_without_a_feature_predicts_from_the_others(
 
 
 def test_a_model_of_another_order_of_features_gets_them_in_its_own(settings: Settings, matrix: np.ndarray) -> None:
-    store = ModelStore(settings.MODELS_DIR)
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     model = store.load()
     card = {**model.card, "features": FEATURES[::-1], "stamp": "20260205_200000"}
-    store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), serve=True)
+    store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), golden_rows(card), serve=True)
     own, _ = in_use(settings).confidence(NOW, EACH, matrix)
     np.testing.assert_array_equal(own, model.confidence(matrix[:, ::-1]))
 
 
 def test_a_model_of_a_feature_that_is_no_more_is_refused_with_the_cure(settings: Settings) -> None:
-    store = ModelStore(settings.MODELS_DIR)
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     model = store.load()
     card = {**model.card, "features": [*FEATURES[:-1], "moon_phase"], "stamp": "20260205_200000"}
-    store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), serve=True)
+    store.publish(card, model.classifier, model.scaler, pd.DataFrame({"a": [1]}), golden_rows(card), serve=True)
     with pytest.raises(NoModel, match=r"features that are no more: moon_phase\. Run: python build_dataset"):
         in_use(settings).at(NOW)
 
@@ -164,6 +164,58 @@ def test_a_row_with_an_undefined_feature_is_no_confidence_and_changes_no_other(
     assert np.isnan(nothing).all()
 
 
+# --- the last good model ---------------------------------------------------------------------------------------------
+
+
+def publish_another(settings: Settings, stamp: str, **changes: object) -> Path:
+    """The served model once more under another stamp and with `changes` on its card; the path of its scaler."""
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
+    model = store.load(STAMP)
+    card = {**model.card, **changes, "stamp": stamp}
+    paths = store.publish(card, model.classifier, model.scaler, store.out_of_fold(STAMP), golden_rows(card), serve=True)
+    return paths["scaler"]
+
+
+def test_a_damaged_publication_leaves_the_last_good_model_and_is_said_once_until_another_comes(
+    settings: Settings, matrix: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = in_use(settings)
+    before = model.confidence(NOW, EACH, matrix)[0]
+    scaler = publish_another(settings, "20260205_200000")
+    scaler.write_bytes(scaler.read_bytes()[:-1])
+    for minute in range(5):
+        assert model.at(NOW + timedelta(minutes=minute)).stamp == STAMP
+    np.testing.assert_array_equal(model.confidence(NOW, EACH, matrix)[0], before)
+    (record,) = caplog.records
+    assert f"{scaler} is not the file that was trained. Model {STAMP} serves instead" in record.message
+    publish_another(settings, "20260205_210000")
+    assert model.at(NOW).stamp == "20260205_210000"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"market": "alpaca"},
+        {"feed": "sip"},
+        {"train_end": (NOW + timedelta(minutes=1)).isoformat()},
+        {"features": [*FEATURES[:-1], "moon_phase"]},
+    ],
+)
+def test_a_model_that_may_not_predict_here_or_yet_never_serves_instead(
+    settings: Settings, changes: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_another(settings, "20260205_190000", **changes)
+    scaler = publish_another(settings, "20260205_200000")
+    scaler.unlink()
+    assert in_use(settings).at(NOW).stamp == STAMP
+    assert f"{scaler} is missing. Model {STAMP} serves instead" in caplog.text
+    (settings.MODELS_DIR / f"scaler_{STAMP}.pkl").unlink()
+    with pytest.raises(
+        NoModel, match=rf"^Model not ready for predictions: {scaler} is missing\. Run: python ml_trainer"
+    ):
+        in_use(settings).at(NOW)
+
+
 # --- the review ------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +233,7 @@ def test_what_is_left_is_the_share_of_like_rows_that_pay_the_cost_as_well(
 ) -> None:
     learn(settings, {"SIM10": 0.01})
     own, final = in_use(settings).confidence(NOW, EACH, matrix)
-    rows = ModelStore(settings.MODELS_DIR).out_of_fold(STAMP)
+    rows = ModelStore(settings.MODELS_DIR, settings.STATE_DIR).out_of_fold(STAMP)
     scores, returns = rows["confidence"].to_numpy(), rows["net_return"].to_numpy()
     expected = CostAdjustment(scores, returns, {}).adjusted(own[rows_of("SIM10")], 0.01)
     np.testing.assert_allclose(final[rows_of("SIM10")], expected, rtol=1e-12)
@@ -229,11 +281,12 @@ def test_learnt_costs_are_reckoned_with_the_rows_of_the_model_that_serves_now(
     settings: Settings, matrix: np.ndarray
 ) -> None:
     learn(settings, {"SIM10": 0.01})
-    model, store = in_use(settings), ModelStore(settings.MODELS_DIR)
+    model, store = in_use(settings), ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     model.confidence(NOW, EACH, matrix)
     served = store.load()
     losers = store.out_of_fold(STAMP).assign(net_return=lambda rows: np.minimum(rows["net_return"], 0.009))
-    store.publish({**served.card, "stamp": "20260205_200000"}, served.classifier, served.scaler, losers, serve=True)
+    card = {**served.card, "stamp": "20260205_200000"}
+    store.publish(card, served.classifier, served.scaler, losers, golden_rows(card), serve=True)
     final = model.confidence(NOW, EACH, matrix)[1]
     np.testing.assert_array_equal(final[rows_of("SIM10")], 0.0)  # no row of this model pays 1% more
 
@@ -270,7 +323,7 @@ def test_reasons_are_told_of_the_models_own_features_as_it_scaled_them(
     models_without_one: Path, tmp_path: Path, matrix: np.ndarray, against: bool
 ) -> None:
     settings = replace(settings_in(tmp_path), MODELS_DIR=models_without_one)
-    served = ModelStore(models_without_one).load()
+    served = ModelStore(models_without_one, settings.STATE_DIR).load()
     row = matrix[200]
     used = row[[FEATURES.index(name) for name in served.features]]
     spoken = contributions(trees_of(served.classifier.estimator), served.scaler.transform(used[np.newaxis])[0])
@@ -288,7 +341,7 @@ def test_reasons_are_told_of_the_models_own_features_as_it_scaled_them(
 
 
 def test_another_model_is_explained_by_its_own_trees(settings: Settings, matrix: np.ndarray) -> None:
-    model, store = in_use(settings), ModelStore(settings.MODELS_DIR)
+    model, store = in_use(settings), ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     served = store.load()
     assert len({each["feature"] for each in model.why(NOW, matrix[0])}) > 1
     scaled = served.scaler.transform(matrix)
@@ -296,7 +349,7 @@ def test_another_model_is_explained_by_its_own_trees(settings: Settings, matrix:
     knows_one.fit(scaled, (scaled[:, 4] > 0).astype(int))
     card = {**served.card, "stamp": "20260205_200000"}
     classifier = replace(served.classifier, estimator=knows_one)
-    store.publish(card, classifier, served.scaler, store.out_of_fold(STAMP), serve=True)
+    store.publish(card, classifier, served.scaler, store.out_of_fold(STAMP), golden_rows(card), serve=True)
     high = matrix[scaled[:, 4] > 1][0]
     assert [each["feature"] for each in model.why(NOW, high)] == [FEATURES[4]]
 

@@ -123,7 +123,8 @@ def test_a_replay_again_over_its_own_reviews_learns_nothing_from_the_future(
     shutil.copytree(tmp_path / "models", tmp_path / "again" / "models")
     for name in ("journal.jsonl", "trade_history.json", "followed_trades.jsonl"):
         (tmp_path / "again" / "models" / name).unlink()
-    shutil.rmtree(tmp_path / "again" / "models" / "predictions")
+    for name in ("predictions", "archive"):
+        shutil.rmtree(tmp_path / "again" / "models" / name, ignore_errors=True)
     assert run(tmp_path / "again") == first
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from trading import CostlyBroker, journal_of, publish_eager_model, settings_in, trade
+from trading import CostlyBroker, golden_rows, journal_of, publish_eager_model, settings_in, trade
 
 from alpaca_wire import Unreachable
 from config import Settings
@@ -310,11 +310,11 @@ def test_a_symbol_that_trades_thinly_is_verified_too(tmp_path: Path, bars: pd.Da
 def test_what_was_predicted_is_verified_by_the_model_that_spoke_though_another_serves_by_now(
     settings: Settings, bars: pd.DataFrame
 ) -> None:
-    store = ModelStore(settings.MODELS_DIR)
+    store = ModelStore(settings.MODELS_DIR, settings.STATE_DIR)
     spoke = store.load()
     other = replace(spoke.classifier, calibration=replace(spoke.classifier.calibration, level=-2.0))
     card = {**spoke.card, "stamp": "20260213_180000"}
-    store.publish(card, other, spoke.scaler, store.out_of_fold(STAMP), serve=True)
+    store.publish(card, other, spoke.scaler, store.out_of_fold(STAMP), golden_rows(card), serve=True)
     found = reviewed(settings, bars)
     assert found["model_id"] == STAMP
     assert found["verification"]["flips"] == {}
