@@ -22,16 +22,16 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-import locks
 from alpaca_wire import KeysRefused, Refused, Unreachable
 from config import BadSetting, Settings, load_settings
 from desk.books import BooksDisagree
-from desk.journal import AlreadyRunning, NewerJournal
+from desk.journal import NewerJournal
 from desk.paper_broker import BadAccountFile
 from durable import to_json
 from learning.evaluation import StaleDataset, TooFewSessions
 from learning.model_store import NoModel
 from learning.signing import KeyRefused
+from locks import AlreadyRunning
 from market.alpaca_feed import FeedUnavailable
 from market.bars import BadBars, NoBars
 from market.hours import OutsideCalendar
@@ -50,7 +50,6 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     OutsideCalendar: 2,
     KeysRefused: 3,
     AlreadyRunning: 4,
-    locks.AlreadyRunning: 4,
     StateRefused: 5,
     NewerJournal: 5,
     BadAccountFile: 5,

@@ -151,7 +151,7 @@ class Settings:
     TRAIN_TIME: Annotated[str, _EVENING]
     REBALANCE_TIME: Annotated[str, _MORNING]
     TRAIN_DEADLINE_MINUTES: Annotated[int, Between(1, 480, "minutes")]
-    TRAIN_MEMORY_GB: Annotated[float, Between(0.5, 1024, "GB")]
+    TRAIN_MEMORY_GB: Annotated[float, Between(4, 1024, "GB")]
     MARKET: Annotated[str, OneOf(("auto", "alpaca", "recorded", "simulated"))]
     FEED: Annotated[str, OneOf(("iex", "sip"))]
     SYMBOLS: Annotated[tuple[str, ...] | None, _TICKER]

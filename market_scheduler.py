@@ -244,6 +244,13 @@ def _local(when: datetime) -> str:
     return f"{new_york(when):%a %Y-%m-%d %H:%M %Z}"
 
 
+def _on_session_day(run: datetime) -> datetime:
+    """The first run of a daily job on a day with a session: on others there is nothing to learn or to sell."""
+    while session_on(run.date()) is None:
+        run = at_new_york(run.date() + timedelta(days=1), f"{run:%H:%M}")
+    return run
+
+
 def status(settings: Settings, now: datetime) -> dict[str, str]:
     """The market and the duties at `now`, in words; times are New York's."""
     jobs = {next(iter(job.tags)): job.next_run for job in duty_jobs(settings).jobs}
@@ -254,7 +261,7 @@ def status(settings: Settings, now: datetime) -> dict[str, str]:
         "session": f"{session.day}, {session.minutes} minutes" if is_open(now) else "none",
         "next open": _local(next_open(now)),
         "next close": _local(next_close(now)),
-        **{f"next {tag}": _local(run.astimezone(NEW_YORK)) for tag, run in jobs.items() if run is not None},
+        **{f"next {tag}": _local(_on_session_day(run.astimezone(NEW_YORK))) for tag, run in jobs.items() if run},
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from alpaca_wire import READ_TRIES, AlpacaWire
 from config import BadSetting, Settings
+from desk.halt import WORDS
 from desk.journal import lock_books
 from durable import replace_file, to_json
 from market.active_list import ActiveList
@@ -29,6 +31,12 @@ from market.recorded_feed import RecordedFeed
 
 log = logging.getLogger(__name__)
 
+# What may lie in a folder that no source has claimed yet.
+_OURS = re.compile(
+    r"\..*|(HALT|RESUME|FLATTEN|logs|backtests|bars|symbols|predictions|reviews|archive|report\.html|models|data)"
+    r"|(model|scaler|features|card|out_of_fold)_\w+\.\w+|current\.json|dataset\.parquet"
+    r"|(journal|trade_history|paper_account|followed_trades|trials)\..*"
+)
 TRADED_SESSIONS = 5  # of a market that lies in the past; all earlier ones are history
 
 
@@ -86,6 +94,13 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
             f"not to {market} (feed {feed}); nothing was touched. Use {choice}, or other folders: "
             f"MODELS_DIR=models_{name} DATA_DIR=data_{name} python ..."
         )
+    for folder in [note.parent for note in notes if not note.exists() and note.parent.is_dir()]:
+        if strange := sorted(entry.name for entry in folder.iterdir() if not _OURS.fullmatch(entry.name)):
+            raise StateRefused(
+                f"{folder} holds files that are not this program's ({', '.join(strange[:3])}), and what a simulated "
+                "run leaves is moved and removed later; nothing was touched. Name an empty folder: MODELS_DIR=... "
+                "DATA_DIR=..."
+            )
     if foreign or finished:
         simulated = [note.parent for note in notes if note.exists() and _read_note(note)["market"] == "simulated"]
         message = _archive(settings, simulated, stamp_of(now))
@@ -114,7 +129,7 @@ def _archive(settings: Settings, simulated: Sequence[Path], stamp: str) -> str:
             place = target / ("models" if folder == settings.MODELS_DIR else "data")
             place.mkdir(parents=True, exist_ok=True)
             for entry in list(folder.iterdir()):
-                if entry.name not in (".gitkeep", "logs", "backtests", "journal.lock"):
+                if entry.name not in (".gitkeep", "logs", "backtests", "journal.lock", *WORDS):
                     shutil.move(entry, place / entry.name)  # the folders may lie on different disks
     for old in older:
         shutil.rmtree(old)

@@ -21,6 +21,7 @@ from durable import replace_file
 
 log = logging.getLogger(__name__)
 
+WORDS = ("HALT", "FLATTEN", "RESUME")
 BY_HAND = "by hand"  # why a position is sold that a person wants sold
 
 

@@ -10,9 +10,7 @@ is one event. One process writes (a lock beside the file), any number may read.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,16 +32,14 @@ from desk.journal_files import (
     recover,
 )
 from durable import AppendedFile, remove_strays, replace_file, sync_folder
+from locks import AlreadyRunning, hold
 
 __all__ = ["AlreadyRunning", "Event", "Journal", "NewerJournal", "lock_books", "read_events"]
 
 log = logging.getLogger(__name__)
 
-OWN_FILES = ("journal.jsonl", "trade_history.json", "paper_account.json", "HALT", "RESUME")  # a training has others
-
-
-class AlreadyRunning(RuntimeError):
-    """Another process writes these books; the message names it."""
+# Whose temporary files are removed at the start; a training under way has others.
+OWN_FILES = ("journal.jsonl", "trade_history.json", "paper_account.json", "HALT", "RESUME", "FLATTEN")
 
 
 class Journal:
@@ -178,17 +174,4 @@ def _remove_strays(path: Path) -> None:
 
 def lock_books(journal: Path) -> IO[str]:
     """The lock of the books of `journal`, held until it is closed or its process ends. Raises AlreadyRunning."""
-    path = journal.with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "another process"
-        lock.close()
-        raise AlreadyRunning(f"{owner} is already trading with these books ({path.parent}); stop it first") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()}")
-    lock.flush()
-    return lock
+    return hold(journal.with_suffix(".lock"), f"is already trading with these books ({journal.parent})")

@@ -11,6 +11,7 @@ import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 try:
+    Path.cwd()  # without a working folder Intel's library ends the process
     from sklearnex.ensemble import RandomForestClassifier
 
     ACCELERATED = True  # forests go through scikit-learn-intelex
-except ImportError:  # the requirement carries a platform marker; see requirements.txt
+except (ImportError, FileNotFoundError):  # the requirement carries a platform marker; see requirements.txt
     from sklearn.ensemble import RandomForestClassifier
 
     ACCELERATED = False

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("market", "learning", "desk")
 FILES = sorted([*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).glob("*.py"))])
-GROUND = ("durable", "alpaca_wire")  # files, and the way to Alpaca: what every room may stand on
+GROUND = ("durable", "locks", "alpaca_wire")  # files, locks, the way to Alpaca: what every room may stand on
 CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 CLOCKS |= {("time", "time"), ("time", "time_ns"), ("time", "sleep"), ("time", "localtime")}
 

@@ -625,6 +625,15 @@ def test_a_model_that_serves_and_is_of_other_versions_is_an_error_though_another
         store.load()
 
 
+def test_versions_that_were_changed_on_a_signed_card_are_damage_and_another_serves(
+    store: ModelStore, fitted: tuple[StandardScaler, TradeClassifier]
+) -> None:
+    publish(store, fitted)
+    paths = publish(store, fitted, "20260303_200000")
+    rewrite_card(paths["card"], versions={**versions(), "numpy": "0.1"})
+    assert store.load().stamp == FIRST
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"stamp": 5}', '{"stamp": "20991231_200000"}'])
 def test_a_pointer_to_nothing_lets_the_newest_model_serve(
     store: ModelStore,

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -94,6 +95,7 @@ signal.pause()
         patch.setattr("nightly.KILL_SECONDS", 0.2)
         training = child(program, deadline_seconds=1.0)
         assert training.outcome()[0] == "failed"
+        assert time.monotonic() - training.started < 10
     assert training.process.wait(5) == -signal.SIGKILL
 
 

@@ -181,3 +181,32 @@ def test_the_books_of_a_running_trader_are_not_moved_away(settings: Settings) ->
     with Journal(settings.MODELS_DIR / "journal.jsonl", "s"), pytest.raises(AlreadyRunning):
         claim(settings, "simulated", now=NOW, new_run=True)
     assert (settings.MODELS_DIR / "journal.jsonl").exists()
+
+
+def test_a_halt_outlives_a_new_simulated_run(settings: Settings) -> None:
+    claim(settings, "simulated", now=NOW, new_run=True)
+    (settings.MODELS_DIR / "journal.jsonl").write_text("books")
+    (settings.MODELS_DIR / "HALT").touch()
+    assert claim(settings, "simulated", now=NOW, new_run=True) is not None
+    assert (settings.MODELS_DIR / "HALT").exists()
+    assert not (settings.MODELS_DIR / "journal.jsonl").exists()
+
+
+def test_a_folder_with_somebody_elses_files_is_not_taken(settings: Settings) -> None:
+    settings.MODELS_DIR.mkdir(parents=True)
+    (settings.MODELS_DIR / "thesis.docx").write_text("years of work")
+    with pytest.raises(StateRefused, match=r"holds files that are not this program's \(thesis.docx\)"):
+        claim(settings, "simulated", now=NOW, new_run=True)
+    assert [path.name for path in settings.MODELS_DIR.iterdir()] == ["thesis.docx"]
+
+
+def test_files_that_a_person_brought_from_another_machine_are_ours(settings: Settings) -> None:
+    settings.MODELS_DIR.mkdir(parents=True)
+    for name in (
+        "model_random_forest_20260302_200000.pkl",
+        "card_20260302_200000.json",
+        "current.json",
+        "journal.jsonl",
+    ):
+        (settings.MODELS_DIR / name).touch()
+    assert claim(settings, "recorded", now=NOW) is None
