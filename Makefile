@@ -6,13 +6,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := uv==0.13.9
 
-.PHONY: run test contract lint lock bench bench-learning clean
+.PHONY: run test soak contract lint lock bench bench-learning clean
 
 run: $(VENV)/.run
 	$(BIN)/python live_trader.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# The same proofs as in the tests, for hours: simulated sessions, kills, mutated input, weeks in one process.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.simulation.run --sessions 20000 --jobs 2
+	$(BIN)/python tests/killing.py --kills 1000
+	FUZZ=10000 SOAK=true $(BIN)/python -m pytest tests/test_fuzz.py tests/test_desk_machine.py
+	$(BIN)/python -m benchmarks.long_run
 
 # Alpaca's published description judges our requests and the stand-in of the tests; that needs Node besides.
 contract: $(VENV)/.dev

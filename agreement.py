@@ -43,7 +43,7 @@ class Agreement:
             self._book(execution)
         for execution in self._broker.settle(seen_minute + 1, ()):  # a missing stop is placed, at any hour
             self._book(execution)
-        self._journal.sync()
+        self._journal.sync(order=True)  # in a replay with the account, at the end of the session
         if (expected := self._books.expected_cash()) is not None:
             by_others = self._broker.account().cash - expected
             if abs(by_others - self._by_others) > CASH_TOLERANCE:

@@ -44,7 +44,11 @@ class AppendedFile:
         self._size = os.fstat(self._handle).st_size  # all before it is whole and synced
         self._torn = False
         if not self._size:
-            sync_folder(path.parent)
+            try:
+                sync_folder(path.parent)
+            except OSError:
+                os.close(self._handle)
+                raise
 
     def append(self, data: bytes) -> None:
         """Write and fsync. OSError when the disk does not take it; the same data may then be appended again.
@@ -56,8 +60,8 @@ class AppendedFile:
         self._torn = True
         _write_all(self._handle, data)
         os.fsync(self._handle)
-        self._torn = False
         self._size += len(data)
+        self._torn = False
 
     def close(self) -> None:
         """Leave no half piece behind, as far as the disk allows."""

@@ -1,6 +1,6 @@
 """What it costs to write one more trade or signal down, when 50,000 of each are on disk already.
 
-    python -m benchmarks.recording          (about a minute on 2 cores)
+    python -m benchmarks.recording          (about a minute on 2 cores; TMPDIR chooses the disk)
 
 Recording: the journal appended and synced, the books moved, the view begun. All 100,000 stand in the newest 30
 sessions, so that the view holds every one of them. The next minute is 60 s away, so it begins here when the view is on
@@ -167,7 +167,7 @@ def main() -> None:
     )
     for column in ("work", "measured", "target"):
         table.add_column(column)
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for line in measure(Path(folder)):
             table.add_row(*line)
     Console().print(table)

@@ -116,7 +116,7 @@ class Halt:
     def _write_down(self, kind: str, **fields: object) -> bool:
         self._record(kind, **fields)
         try:
-            self._journal.sync()
+            self._journal.sync(order=True)
         except OSError as error:
             log.warning("the %s is not on disk yet: %s", kind, error.strerror)
             return False

@@ -54,7 +54,15 @@ def test_the_settings_table_is_the_settings() -> None:
     cells = re.findall(r"`([A-Z][A-Z_]+)` \| `([^`]+)`", README)
     table = {name: eval(value) for name, value in cells}  # noqa: S307 - our own README
     written = {f.name: getattr(config, f.name) for f in config.fields(config.Settings) if hasattr(config, f.name)}
-    shown = {"DATA_DIR", "MODELS_DIR", "LOG_LEVEL", "SIMULATED_SEED", "ALPACA_TRADING_URL", "ALPACA_DATA_URL"}
+    shown = {
+        "DATA_DIR",
+        "MODELS_DIR",
+        "STATE_DIR",
+        "LOG_LEVEL",
+        "SIMULATED_SEED",
+        "ALPACA_TRADING_URL",
+        "ALPACA_DATA_URL",
+    }
     assert table == {name: value for name, value in written.items() if name not in shown}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -73,6 +75,28 @@ def test_an_interrupted_replay_goes_on_where_it_was(
         with pytest.raises(KeyboardInterrupt):
             replayed(settings, feed)
     assert replayed(settings, feed).books.view() == expected
+
+
+@pytest.mark.parametrize("minutes", [1, 200, 391, 392, 393, 700])
+def test_a_killed_replay_goes_on_from_its_last_whole_session(
+    settings: Settings, feed: RecordedFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    whole = settings_in(tmp_path / "whole", MIN_CONFIDENCE=0.6)
+    publish_eager_model(whole, feed.bars(feed.symbols(feed.end), SESSIONS[0].open, SESSIONS[10].close))
+    traded, minute = [], LiveTrader.minute
+
+    def killed(self: LiveTrader, now: datetime) -> None:
+        minute(self, now)
+        traded.append(now)
+        if len(traded) == minutes:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        monkeypatch.setattr(LiveTrader, "minute", killed)
+        replayed(settings, feed)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert replayed(settings, feed).books.view() == replayed(whole, feed).books.view()
 
 
 def test_too_little_history_is_said_before_anything_is_touched(feed: RecordedFeed) -> None:
