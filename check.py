@@ -22,11 +22,14 @@ from rich.text import Text
 from alpaca_wire import AlpacaError, AlpacaWire, KeysRefused, Refused, Unreachable
 from config import Settings
 from desk.alpaca_account import MAX_SKEW_SECONDS, AlpacaAccount, amount
+from desk.books import Books
+from desk.halt import asked_to_halt
+from desk.journal import read_events
 from desk.orders import Account
 from desk.risk import RESERVE
 from figures import plural
 from learning.model_store import ModelStore, NoModel
-from market.hours import LAST_DAY, new_york, next_session, sessions_between
+from market.hours import LAST_DAY, local_time, new_york, next_session, sessions_between
 from sources import StateRefused, stored_market
 
 # A hanging Alpaca must not hold a person up: a request may take this long, and after so long none is begun.
@@ -61,6 +64,7 @@ def findings(settings: Settings, wire: AlpacaWire | None, now: Callable[[], date
     yield horizon(now())
     yield disk(settings)
     yield model(settings, now())
+    yield halt(settings)
 
 
 def _online(settings: Settings, wire: AlpacaWire, now: Callable[[], datetime]) -> Iterator[Finding]:
@@ -237,6 +241,16 @@ def model(settings: Settings, now: datetime) -> Finding:
     if age > OLD_MODEL_SESSIONS:
         words += f". Old: it is trained anew at {settings.TRAIN_TIME}, or now: python build_dataset.py, ml_trainer.py"
     return Finding("model", age <= OLD_MODEL_SESSIONS, words)
+
+
+def halt(settings: Settings) -> Finding:
+    """Whether a halt keeps everything from being bought."""
+    why = (
+        asked_to_halt(settings.MODELS_DIR) or Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl")).halt
+    )
+    if why is None:
+        return Finding("halt", True, "none: what is bought is up to the signals")
+    return Finding("halt", False, f"{why}. Nothing is bought until python live_trader.py --resume")
 
 
 def show(

@@ -7,22 +7,25 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
-def replace_file(path: Path, content: bytes | str) -> None:
-    """Write `content` so that after a crash at any point the file is the old or the new one, never a third.
+def replace_file(path: Path, content: bytes | str | Iterable[bytes]) -> None:
+    """Write `content`, or its pieces, so that a crash at any point leaves the old file or the new one, never a third.
 
     Temporary file in the same folder, fsync, rename over, fsync of the folder: without the first fsync the rename may
     reach the disk before the data, without the second it may not reach it at all (Pillai et al., OSDI 2014).
     """
-    data = content.encode() if isinstance(content, str) else content
+    whole = content.encode() if isinstance(content, str) else content
+    pieces = [whole] if isinstance(whole, bytes) else whole
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            _write_all(handle, data)
+            for piece in pieces:
+                _write_all(handle, piece)
             os.fsync(handle)
         finally:
             os.close(handle)

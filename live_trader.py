@@ -144,9 +144,9 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
 
 def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
-    report.show(settings, console)
     if (halted := asked_to_halt(settings.MODELS_DIR) or books.halt) is not None:
-        console.print(f"HALTED: {halted}. Nothing is bought until python live_trader.py --resume", markup=False)
+        console.print(f"HALTED: {halted}. Nothing is bought until python live_trader.py --resume\n", markup=False)
+    report.show(settings, console)
     console.print(f"\nbooks up to {local_time(books.last_minute)}" if books.last_minute else "\nno minute traded yet")
     last = local_time(books.last_minute)
     return 0, {"last_minute": last, "halted": halted, **LiveTrader(settings).get_performance_summary()}

@@ -65,7 +65,7 @@ class ModelInUse:
 
     def at(self, now: datetime) -> PublishedModel:
         """The model for predictions at `now`. Raises NoModel, with the documented words and the cure."""
-        signature = self._store.signature()
+        signature = self._store.version()
         if self._loaded is None or signature != self._seen:
             self._loaded = self._checked(self._store.load(suits=lambda card: self._suits(card, now)))
             self._seen = signature

@@ -27,6 +27,7 @@ BY_HAND = "by hand"  # why a position is sold that a person wants sold
 
 def ask_to_halt(folder: Path, why: str, when: str, *, flatten: bool = False) -> None:
     """Leave word for the trader of the books in `folder`, running or not; with `flatten` to sell all besides."""
+    folder.mkdir(parents=True, exist_ok=True)
     if flatten:
         replace_file(folder / "FLATTEN", f"{when}\n")
     replace_file(folder / "HALT", f"{when}  {_printable(why)}\n")

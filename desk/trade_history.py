@@ -83,7 +83,7 @@ class TradeHistory:
         return self._on_disk != self._version or not self._path.exists()
 
     def _replace(self) -> None:
-        replace_file(self._path, b"".join(_document(self._trades, self._signals)))
+        replace_file(self._path, _document(self._trades, self._signals))
         self._on_disk = self._version
 
     def _archive_signals(self) -> None:
@@ -137,7 +137,7 @@ def secure_view(path: Path, books: Books, stamp: str) -> None:
         why = "it holds trades that the journal does not know"
         if document["schema"] != SCHEMA:
             ours, why = False, f"its schema is {document['schema']}, here {SCHEMA}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         ours, why = False, "it cannot be read as a trade history"
     if not ours:
         aside = move_aside(path, "foreign", stamp)

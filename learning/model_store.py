@@ -177,7 +177,7 @@ class ModelStore:
             raise NoModel(f"No trained model found in {self._folder}. {_CURE}")
         return str(published[-1])
 
-    def signature(self) -> tuple[int, int] | None:
+    def version(self) -> tuple[int, int] | None:
         """Changes whenever another model is published; cheap enough to ask every minute."""
         try:
             status = (self._folder / "current.json").stat()

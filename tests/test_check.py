@@ -25,6 +25,7 @@ import check
 from check import Finding
 from config import Settings
 from desk.alpaca_orders import bracket
+from desk.halt import ask_to_halt
 from desk.orders import Order
 from market.clock import utc_now
 from market.hours import at_new_york
@@ -82,6 +83,7 @@ def test_on_a_fresh_install_with_keys_every_line_is_ok(settings: Settings, stand
         "horizon",
         "disk",
         "model",
+        "halt",
     ]
     assert [finding for finding in found.values() if not finding.ok] == []
     assert found["account"].words == "active: cash 100,000 USD, equity 100,000, for entries 95,000"
@@ -98,7 +100,13 @@ def test_nothing_is_changed_at_alpaca_or_on_disk(settings: Settings, standin: St
 
 def test_without_keys_the_three_steps_to_them_and_the_lines_of_this_machine_come(tmp_path: Path) -> None:
     found = list(check.findings(settings_in(tmp_path), None, lambda: MONDAY))
-    assert [(f.name, f.ok) for f in found] == [("keys", False), ("horizon", True), ("disk", True), ("model", True)]
+    assert [(f.name, f.ok) for f in found] == [
+        ("keys", False),
+        ("horizon", True),
+        ("disk", True),
+        ("model", True),
+        ("halt", True),
+    ]
     assert found[0].code == 2
     assert "alpaca.markets" in found[0].words
     assert ".env" in found[0].words
@@ -142,7 +150,7 @@ def test_an_alpaca_that_hangs_is_given_up_after_seconds(
     assert time.monotonic() - begun < 4
     assert [f.name for f in found if not f.ok] == ["feed", "clock", "Alpaca"]
     assert "from calendar on nothing more was asked" in next(f.words for f in found if f.name == "Alpaca")
-    assert [f.name for f in found][-3:] == ["horizon", "disk", "model"]
+    assert [f.name for f in found][-4:] == ["horizon", "disk", "model", "halt"]
 
 
 @pytest.mark.parametrize("flag", [True, None])
@@ -326,9 +334,16 @@ def test_the_door_says_it_in_80_columns_sends_no_order_and_keeps_its_folders_cle
     standin.real_time(False)
     *lines, last = run.stdout.splitlines()
     assert run.returncode == 0, run.stdout + run.stderr
-    assert [c["ok"] for c in json.loads(last)["checks"]] == [True] * 10
+    assert [c["ok"] for c in json.loads(last)["checks"]] == [True] * 11
     assert max(map(len, lines[-12:])) <= 80
     assert {entry["method"] for entry in standin.requests()} == {"GET"}
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert [name for name in written if not name.startswith("data/logs/")] == []
     assert standin.KEY not in run.stdout
+
+
+def test_a_halt_is_said_with_the_way_back(settings: Settings, standin: StandIn) -> None:
+    ask_to_halt(settings.MODELS_DIR, "earnings week", "2026-03-02T10:31")
+    finding = look(settings, standin)["halt"]
+    assert not finding.ok
+    assert finding.words == ("2026-03-02T10:31 earnings week. Nothing is bought until python live_trader.py --resume")

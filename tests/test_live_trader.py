@@ -14,6 +14,7 @@ import pytest
 from standin import StandIn
 
 from desk.journal import read_events
+from live_trader import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,3 +90,52 @@ def test_ctrl_c_ends_the_run_in_order_and_says_where_the_stops_are(tmp_path: Pat
     assert process.returncode == 0
     assert "stopped; all is on disk" in output
     assert "Traceback" not in errors
+
+
+# --- halt, flatten, resume --------------------------------------------------------------------------------------------
+
+
+def word(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict[str, object], str]:
+    """What the door says, as JSON and as text; it needs no market."""
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    return json.loads(out.splitlines()[-1]), out
+
+
+def test_halt_and_resume_leave_word_and_say_what_they_do(own_folders: None, capsys: pytest.CaptureFixture[str]) -> None:
+    result, said = word(capsys, "--halt", "earnings week")
+    assert result["halted"] == "earnings week"
+    assert "halted: earnings week" in said
+    assert "--resume" in said
+    main(["--status"])
+    assert "HALTED: " in capsys.readouterr().out
+    result, said = word(capsys, "--resume")
+    assert "earnings week" in str(result["resumed"])
+    assert "resumes from: " in said
+    main(["--status"])
+    assert "HALTED: " not in capsys.readouterr().out
+    assert "not halted" in word(capsys, "--resume")[1]
+
+
+def test_flatten_says_what_will_be_sold_and_when(own_folders: None, capsys: pytest.CaptureFixture[str]) -> None:
+    result, said = word(capsys, "--flatten")
+    assert (result["halted"], result["held"]) == ("--flatten", [])
+    assert "sold as soon as the market is open" in said
+
+
+def test_a_reason_is_asked_for_and_two_words_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--halt"], ["--halt", "a", "--resume"], ["--flatten", "--resume"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+
+
+def test_a_halted_simulated_run_buys_nothing_and_one_after_a_resume_does(tmp_path: Path) -> None:
+    env = environment(tmp_path, None)
+    door(env, "--halt", "not today")
+    run = door(env, "--days", "1", "--json")
+    assert run.returncode == 0
+    assert "HALTED" in run.stdout
+    halted = [e for e in read_events(tmp_path / "models" / "journal.jsonl") if e["kind"] in ("intent", "halt")]
+    assert [e["kind"] for e in halted] == ["halt"]
+    assert "not today" in door(env, "--status").stdout

@@ -203,14 +203,14 @@ def test_using_an_unknown_stamp_changes_nothing(
 def test_the_signature_changes_with_each_publication_and_only_then(
     store: ModelStore, fitted: tuple[StandardScaler, TradeClassifier]
 ) -> None:
-    seen: list[object] = [store.signature()]
+    seen: list[object] = [store.version()]
     assert seen == [None]
     for stamp in stamps(2):
         publish(store, fitted, stamp)
-        seen.append(store.signature())
+        seen.append(store.version())
         publish(store, fitted, stamp.replace("200000", "210000"), serve=False)
         store.load()
-        assert store.signature() == seen[-1]
+        assert store.version() == seen[-1]
     assert len(set(seen)) == 3
 
 
@@ -660,10 +660,10 @@ def test_a_model_that_moved_is_refused_until_it_is_vouched_for(
     there = ModelStore(tmp_path / "new" / "models", tmp_path / "new" / "state")
     with pytest.raises(NoModel, match=f"was not signed on this machine.*python ml_trainer.py --vouch {FIRST}"):
         there.load()
-    seen = there.signature()
+    seen = there.version()
     there.vouch(FIRST)
     assert there.load().stamp == FIRST
-    assert there.signature() != seen  # so that a trader that runs looks again
+    assert there.version() != seen  # so that a trader that runs looks again
     assert {**there.card(FIRST), "signature": None} == {**store.card(FIRST), "signature": None}
     with pytest.raises(NoModel, match="was not signed"):
         ModelStore(tmp_path / "new" / "models", tmp_path / "state").load()
