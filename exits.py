@@ -44,7 +44,10 @@ class Exits:
                 continue
             held = elapsed - _ordinal(position.entry_minute)
             planned = self._books.exit_plan.get(symbol)
-            reason = must_exit(held, self._gate.limits) or planned or beyond_levels(position)
+            beyond = beyond_levels(position)
+            if beyond in ("stop", "target") and not self._gate.confirmed(symbol):
+                beyond = None  # one absurd bar; the stop rests at the broker meanwhile
+            reason = must_exit(held, self._gate.limits) or planned or beyond
             if reason is not None:
                 order_id, price = self._books.exit_id(trade), position.last_price
                 order = Order(order_id, symbol, "SELL", position.qty, price, minute, reason=reason)

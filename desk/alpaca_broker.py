@@ -245,4 +245,4 @@ class AlpacaBroker:
         for trade in trades:
             if trade.entry is not None:
                 news += statements(trade.id, trade.entry, trade.exits)
-        return sorted(news, key=lambda e: e.minute)
+        return sorted(news, key=lambda e: (e.minute, e.side == "SELL"))  # within a minute, first what was bought

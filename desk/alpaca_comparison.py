@@ -37,12 +37,14 @@ def compare_shares(
     BooksDisagree.
     """
     sales: list[Execution] = []
+    shares: dict[str, tuple[int, float]] = {}
     for attempt in range(READS):
         if attempt:
             wait(READ_AGAIN_SECONDS)
             rows = read_orders()
-        shares = account.shares()
-        lacking = {}
+        read, lacking = account.shares(), dict[str, int]()
+        # The most that any read has shown: a listing that is empty for once, or behind, is no shortage.
+        shares |= {symbol: seen for symbol, seen in read.items() if seen[0] >= shares.get(symbol, seen)[0]}
         for trade in trades:
             missing = trade.held - shares.get(trade.symbol, (0, 0.0))[0]
             if missing > 0 and attempt == READS - 1:
@@ -60,9 +62,9 @@ def compare_shares(
         )
     held = {trade.symbol: trade.held for trade in trades}
     ours = {order.id for trade in trades for order in trade.exits}
-    extra = {symbol: qty - held.get(symbol, 0) for symbol, (qty, _) in shares.items()}
+    extra = {symbol: qty - held.get(symbol, 0) for symbol, (qty, _) in read.items()}
     foreign = [
         f"{symbol}: {qty} shares in the account are not ours; left alone" for symbol, qty in extra.items() if qty
     ]
     foreign += foreign_orders(tag, rows, ours)
-    return Comparison(sales, {symbol: price for symbol, (_, price) in shares.items() if price}, foreign)
+    return Comparison(sales, {symbol: price for symbol, (_, price) in read.items() if price}, foreign)

@@ -103,7 +103,7 @@ class AlpacaHands:
             trade.closing = None  # its shares did not come free: under a stop again, until it is asked for anew
         if not trade.levelled and now_minute - entry.minute <= PATIENCE_MINUTES:
             self._level(trade, entry)
-        if trade.uncovered > 0 and not trade.selling:
+        if trade.uncovered != 0 and not trade.selling:  # below 0: a person sold some, and the stop would sell too many
             self._arm(trade)
 
     def _level(self, trade: AlpacaTrade, entry: Placed) -> None:

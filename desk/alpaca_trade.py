@@ -136,7 +136,7 @@ class AlpacaTrade:
     def sales_by_hand(self, rows: Sequence[Placed]) -> Iterator[Placed]:
         """A person's sales of the symbol since the entry, among a listing of orders."""
         known = {o.id for o in self.exits}
-        since = self.entry.minute if self.entry is not None else 0
+        since = int(self.entry.submitted.timestamp() // 60) if self.entry is not None else 0
         for sale in (order for row in rows if not row.client_id.startswith(self.tag) for order in row.family):
             ours = sale.id in known or sale.symbol != self.symbol or sale.side != "sell"
             if not ours and sale.filled and sale.minute >= since:

@@ -167,4 +167,7 @@ def recover(path: Path, stamp: str) -> list[Event]:
             "%s: %d of %d lines cannot be read; the file is kept as %s, and the journal goes on with the %d others",
             path, len(unreadable), lines, aside.name, len(events),
         )  # fmt: skip
+    elif content:
+        # The process before may have been killed after a failed fsync: what can be read may be in memory alone.
+        replace_file(path, content)
     return events

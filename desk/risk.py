@@ -194,6 +194,11 @@ class Gate:
             if last is None or bar.minute > last.minute:
                 self._quotes[bar.symbol] = Quote(bar.minute, bar.close, last.close if last else bar.open)
 
+    def confirmed(self, symbol: str) -> bool:
+        """Whether the newest price of a symbol is near the one before, or a second bar has confirmed it."""
+        quote = self._quotes.get(symbol)
+        return quote is None or abs(quote.close - quote.before) <= MAX_SPIKE * quote.before
+
     def submit(self, order: Order, close: datetime, write_down: Callable[[], None]) -> str | None:
         """Check an order, have it written down, hand it over; why it did not leave, or None.
 
@@ -210,7 +215,8 @@ class Gate:
         return untrusted(order.qty, held.qty if held else 0)
 
     def _entry_refused(self, order: Order, close: datetime) -> str | None:
-        worth = {symbol: p.qty * p.last_price for symbol, p in self.broker.positions().items()}
+        # At least what was paid: one absurdly low price must not make room for more.
+        worth = {symbol: p.qty * max(p.last_price, p.entry_price) for symbol, p in self.broker.positions().items()}
         for trade in self.books.live_trades().values():
             if trade.entering:  # what may still be bought counts as bought
                 worth[trade.symbol] = max(worth.get(trade.symbol, 0.0), trade.qty_ordered * trade.price)

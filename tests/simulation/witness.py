@@ -1,0 +1,42 @@
+"""What the trader's journal acknowledged, kept where no crash reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from desk.journal import Event, Journal
+from durable import to_json
+
+
+class Witness:
+    """Events that a `sync` returned for, as JSON, oldest first, and the entries that they announce."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[str] = []
+        self.intents: set[str] = set()
+
+    def hear(self, events: list[Event]) -> None:
+        self.acknowledged += map(to_json, events)
+        self.intents |= {event["order_id"] for event in events if event["kind"] == "intent"}
+
+
+class WatchedJournal(Journal):
+    """A journal whose promises are heard by a witness."""
+
+    def __init__(self, path: Path, stamp: str, witness: Witness, trace: Callable[[str], None]) -> None:
+        self._witness, self._trace = witness, trace
+        self._waiting: list[Event] = []
+        super().__init__(path, stamp)
+
+    def append(self, kind: str, **fields: Any) -> Event:
+        event = super().append(kind, **fields)
+        self._trace(to_json(event))
+        self._waiting.append(event)
+        return event
+
+    def sync(self, *, order: bool = False) -> None:
+        super().sync(order=order)
+        self._witness.hear(self._waiting)
+        self._waiting.clear()
