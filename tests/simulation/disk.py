@@ -85,6 +85,11 @@ class Disk:
 
     # --- failing -----------------------------------------------------------------------------------------------------
 
+    def fill(self, seconds: float, code: int = errno.ENOSPC) -> None:
+        """Nothing new is taken for a while."""
+        self.trouble = code, self._machine.time + seconds
+        self._machine.disturb(seconds)
+
     def _fail(self, what: str, code: int) -> None:
         raise OSError(code, os.strerror(code), what)
 
@@ -97,8 +102,7 @@ class Disk:
             return
         for kind, code in (("disk full", errno.ENOSPC), ("disk read-only", errno.EROFS)):
             if fires(kind):
-                self.trouble = code, machine.time + self._faults.random.uniform(1, 300)
-                machine.disturb(self.trouble[1] - machine.time)
+                self.fill(self._faults.random.uniform(1, 300), code)
         if machine.time < self.trouble[1]:
             self._fail(what, self.trouble[0])
 

@@ -162,14 +162,16 @@ class Exchange:
         stop = cents(request.stop_loss.stop_price) if request.stop_loss else None
         target = cents(request.take_profit.limit_price) if request.take_profit else None
         self._check(symbol, side, qty, order_class, base, stop, target)
-        fields = {"symbol": symbol, "side": side, "qty": qty, "submitted": self.now, "order_class": order_class}
         day = request.time_in_force.value == "day"
+        fields = {
+            "symbol": symbol, "side": side, "qty": qty, "submitted": self.now, "order_class": order_class, "day": day,
+        }  # fmt: skip
         if order_class == "oco":
             top = self._book(Resting(self._number(), client_id, kind="limit", limit=target, **fields))
             legs = [("stop", None, stop)]
         else:
             status = "pending_new" if self.market.is_open(self.now) else "accepted"
-            top = self._book(Resting(self._number(), client_id, kind="market", day=day, status=status, **fields))
+            top = self._book(Resting(self._number(), client_id, kind="market", status=status, **fields))
             legs = [("limit", target, None), ("stop", None, stop)] if order_class == "bracket" else []
         for kind, limit, level in legs:
             leg = Resting(
@@ -215,7 +217,7 @@ class Exchange:
         new = Resting(
             self._number(), f"leg-{self._number()}", old.symbol, old.side, old.kind, old.left, self.now,
             old.order_class, limit=limit or old.limit, stop=stop or old.stop, status=old.status, parent=old.parent,
-            replaces=old.id, armed=old.armed,
+            replaces=old.id, armed=old.armed, day=old.day,
         )  # fmt: skip
         self._book(new)
         old.replaced_by = new.id

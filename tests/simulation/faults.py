@@ -8,6 +8,7 @@ about it, and fails.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from random import Random
 
 ACTIVE_SHARE = 0.25
@@ -19,6 +20,8 @@ KINDS = {
     "crash before a disk operation": 0.0008,
     "crash after a disk operation": 0.0008,
     "killed between two minutes": 0.004,
+    "killed at a bad moment": 0.1,
+    "starts on a full disk": 0.2,
     "stopped in order": 0.003,
     "SIGTERM": 0.001,
     # the way to the broker
@@ -26,9 +29,11 @@ KINDS = {
     "no answer, but booked": 0.01,
     "too many requests": 0.005,
     "broker away for minutes": 0.001,
+    "keys refused": 0.0003,
     # orders
     "duplicate id in disguise": 0.15,
     "order refused": 0.08,
+    "taken for a wash trade": 0.08,
     "order rejected later": 0.06,
     "partial fill, rest later": 0.3,
     "partial fill, rest never": 0.15,
@@ -44,6 +49,7 @@ KINDS = {
     "positions empty once": 0.01,
     "positions lag": 0.2,
     "account blocked": 0.02,
+    "account does not say whether it is blocked": 0.02,
     "account is nonsense": 0.02,
     "broker's clock says closed": 0.05,
     "broker closes early": 0.05,
@@ -64,6 +70,7 @@ KINDS = {
     "bar of an absurd price": 0.003,
     "no model": 0.005,
     "training fails": 0.5,
+    "training breaks after the open": 0.5,
     # the disk
     "disk full": 0.0005,
     "disk read-only": 0.0005,
@@ -79,11 +86,14 @@ KINDS = {
 
 
 class Faults:
-    """Decides whether a fault fires, from a random source of its own. While `calm`, none does."""
+    """Decides whether a fault fires, from a random source of its own. While `calm`, none does.
 
-    def __init__(self, random: Random) -> None:
+    `always` names kinds that are active whatever the seed says.
+    """
+
+    def __init__(self, random: Random, always: Set[str] = frozenset()) -> None:
         self.random = random
-        self.active = {kind for kind in KINDS if random.random() < ACTIVE_SHARE}
+        self.active = {kind for kind in KINDS if random.random() < ACTIVE_SHARE or kind in always}
         self.fired: Counter[str] = Counter()
         self.calm = False
         self.count = 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from desk.journal import read_events
 from durable import to_json
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from tests.simulation.exchange import Exchange
     from tests.simulation.world import World
 
+NEW_YORK = ZoneInfo("America/New_York")  # and not by market.hours, whose word is on trial here
 SLACK = 1.06  # prices move between the bar that was decided on and the fill
 EXPECTED_FAILURES = {"Unreachable", "Refused", "FeedUnavailable", "OSError", "FileNotFoundError", "PermissionError"}
 ENTRY_ID = re.compile(r"\d+-\d{8}-[A-Z]+-buy-\d+")
@@ -49,8 +53,10 @@ def may_leave(world: World, request: Any) -> None:
         raise Violation(f"{client_id} leaves before its intent is on disk")
     if _halted_before_this_minute(world):
         raise Violation(f"{client_id} leaves although a person has halted")
-    if world.halted:
+    if world.halted or world.witness.halted:
         raise Violation(f"{client_id} leaves although the books are halted")
+    if world.trading.blocked_since(world.tick_began):
+        raise Violation(f"{client_id} leaves although the account does not say that it may buy")
     worth = {s: qty * exchange.prices[s] for s, qty in exchange.ours.items() if qty > 0}
     for order in exchange.live.values():
         if order.side == "buy" and not order.by_person:
@@ -78,6 +84,36 @@ def no_bug(words: str) -> None:
     found = re.search(r" failed: (\w+): ", words)
     if found and found[1] not in EXPECTED_FAILURES:
         raise Violation(f"a duty raised what no fault raises: {words}")
+
+
+# --- duties ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def duties_in_time(world: World, trader: LiveTrader, now: datetime) -> Iterator[None]:
+    """What a tick at `now` does is due by New York's clock, and whatever fails, a session's minute is traded."""
+    before, traded = set(trader.books.duties), list[datetime]()
+    trade = trader.minute
+
+    def minute(at: datetime) -> None:
+        traded.append(at)
+        trade(at)
+
+    trader.minute = minute  # type: ignore[method-assign]
+    yield
+    del trader.minute  # the class's own again
+    here = now.astimezone(NEW_YORK)
+    today, time = f"{here:%Y-%m-%d}", f"{here:%H:%M}"
+    for duty, day in trader.books.duties.keys() - before:
+        in_time = (
+            day == today and "04:00" <= time < "09:30"
+            if duty == "rebalance"
+            else (day == today and time >= "20:00") or day < today
+        )
+        if not in_time:
+            raise Violation(f"{duty} of {day} at {here:%F %H:%M}, New York's time")
+    if any(s.open <= now <= s.close for s in world.timeline.sessions) and not traded:
+        raise Violation("the market is open, and the minute is not traded")
 
 
 # --- after each minute -----------------------------------------------------------------------------------------------
@@ -196,5 +232,9 @@ def nothing_lost(world: World) -> None:
 def at_the_end(world: World) -> None:
     """The session ended with a trader that worked, and nothing is lost."""
     nothing_lost(world)
+    trader, day = world.trader, f"{world.timeline.sessions[0].day}"
+    trained = trader is not None and ("train", day) in trader.books.duties
+    if not trained and not world.seen["training broke after the open"]:
+        raise Violation(f"a training of {day} was neither done nor missed")
     if world.ticks < TICKS_TO_AGREE:
         raise Violation("nobody traded in the last minutes, although nothing failed any more")

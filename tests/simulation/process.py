@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from alpaca_wire import Unreachable
+from alpaca_wire import KeysRefused, Unreachable
 from desk.alpaca_broker import AlpacaBroker
 from market.clock import WallClock
 from market.hours import new_york
@@ -44,6 +45,8 @@ class Process:
         try:
             oracles.nothing_lost(world)
             stamp = f"{new_york(world.machine_now()):%Y%m%d_%H%M%S}"
+            if world.faults.fires("starts on a full disk"):
+                world.disk.fill(world.faults.random.uniform(1, 300))
             with WatchedJournal(world.models / "journal.jsonl", stamp, world.witness, world.trace) as self._journal:
                 self._trade(self._journal)
         except Crash:
@@ -64,8 +67,7 @@ class Process:
             power = not world.faults.calm and random.random() < 0.5
             seen["power cut" if power else "process killed"] += 1
             seen["killed with a position"] += any(exchange.ours.values())
-            half = any(order.side == "buy" and order.filled for order in exchange.live.values())
-            seen["killed with an entry filled in part"] += half
+            seen["killed with an entry filled in part"] += self._half_filled()
             seen["killed while halted"] += world.person.halted_since is not None
         world.threads.killed()
         if self._journal is not None:
@@ -97,10 +99,15 @@ class Process:
                 if not started:
                     trader.start(now)
                     started = True
+                with oracles.duties_in_time(world, trader, now):
+                    scheduler.tick(now)
             except Unreachable:
                 world.seen["started without an answer"] += 1
                 continue
-            scheduler.tick(now)
+            except KeysRefused:
+                world.seen["ended by its keys"] += 1
+                trader.flush()
+                return
             world.ticks += 1
             world.seen["minutes traded"] += 1
             world.seen["minutes halted"] += world.halted
@@ -110,7 +117,7 @@ class Process:
 
     def _ends(self, trader: LiveTrader) -> bool:
         world, fires = self._world, self._world.faults.fires
-        if fires("killed between two minutes"):
+        if fires("killed between two minutes") or (self._bad_moment() and fires("killed at a bad moment")):
             world.crash("between two minutes")
         if fires("SIGTERM"):
             world.trace("SIGTERM")
@@ -123,6 +130,22 @@ class Process:
             return True
         return False
 
+    def _bad_moment(self) -> bool:
+        """Between two minutes: with an entry that is filled in part, or halted."""
+        return self._half_filled() or self._world.person.halted_since is not None
+
+    def _half_filled(self) -> bool:
+        return any(order.side == "buy" and order.filled for order in self._world.exchange.live.values())
+
     def _training(self, now: datetime) -> Any:
-        outcome = ("failed", "it was ended") if self._world.faults.fires("training fails") else ("done", "published")
+        world = self._world
+        if world.faults.fires("training breaks after the open"):
+            return SimpleNamespace(outcome=self._break_after_the_open)
+        outcome = ("failed", "it was ended") if world.faults.fires("training fails") else ("done", "published")
         return SimpleNamespace(outcome=lambda: outcome)
+
+    def _break_after_the_open(self) -> tuple[str, str] | None:
+        if not self._world.exchange.market.is_open(self._world.time):
+            return None
+        self._world.seen["training broke after the open"] += 1
+        raise OSError(errno.EIO, "the training's outcome cannot be read")

@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,13 +40,13 @@ class Session:
     log: list[str] = field(default_factory=list)
 
 
-def run_session(seed: int, *, log: bool = False) -> Session:
-    """Simulate one seed in a folder of its own."""
+def run_session(seed: int, *, log: bool = False, always: Set[str] = frozenset()) -> Session:
+    """Simulate one seed in a folder of its own; faults of the kinds `always` may fire, whatever the seed says."""
     logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix=f"session-{seed}-", dir=SHM if SHM.is_dir() else None))
     violation = None
     try:
-        world = World(seed, folder, log=log)
+        world = World(seed, folder, log=log, always=always)
         try:
             world.run()
         except Violation as error:

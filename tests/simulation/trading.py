@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from alpaca_wire import Refused, Unreachable
+from alpaca_wire import KeysRefused, Refused, Unreachable
 from market.hours import NEW_YORK
 from tests.simulation.exchange import Exchange, refusal
 from tests.simulation.faults import Faults
@@ -47,10 +47,12 @@ class Trading:
         self._exchange, self._machine, self._faults = exchange, machine, machine.faults
         self._random = self._faults.random
         self.away_until = self.stops_refused_until = 0.0
+        self._block: tuple[float, float, str, Any] | None = None  # from and until when, flag, and what it says
 
     def heal(self) -> None:
         """All that lasts is over."""
         self.away_until = self.stops_refused_until = self._exchange.lag_until = 0.0
+        self._block = None
         for order in self._exchange.orders:
             order.listed_at = 0.0
 
@@ -68,6 +70,9 @@ class Trading:
         if fires("no answer, nothing booked"):
             machine.wait(self._random.uniform(0, 25))
             raise self._lost(what, "no answer (ReadTimeout)")
+        if fires("keys refused"):
+            machine.trace(f"{what} -> 401")
+            raise KeysRefused(f"Alpaca refused the keys ({what}: 401)")
         if fires("too many requests"):
             if writes:
                 self._machine.trace(f"{what} -> 429")
@@ -106,6 +111,8 @@ class Trading:
             raise refusal(403, 40310000, "stops are not accepted for this asset")
         if not oco and fires("order refused"):
             raise refusal(403, 40310000, "asset is not active")
+        if not oco and fires("taken for a wash trade"):
+            raise refusal(403, 40310000, "potential wash trade detected. use complex orders", existing_order_id="1")
         order = exchange.submit(request)
         order.fill_at = exchange.now + 0.3
         if not oco:
@@ -218,13 +225,31 @@ class Trading:
                 "account_blocked": False,
                 "trade_suspended_by_user": False,
             }
-            if self._faults.fires("account blocked"):
-                account[self._random.choice(("trading_blocked", "account_blocked"))] = self._random.choice((True, None))
+            self._fire_block()
+            if self._blocked_now() and self._block is not None:
+                _, _, flag, value = self._block
+                account[flag] = value
+                if value == "":
+                    del account[flag]
             if self._faults.fires("account is nonsense"):
                 account[self._random.choice(("cash", "equity"))] = self._random.choice((None, "abc", "NaN", "1e999"))
             return account
 
         return self._call("account", act)
+
+    def _fire_block(self) -> None:
+        for kind, values in (("account blocked", (True,)), ("account does not say whether it is blocked", (None, ""))):
+            if self._faults.fires(kind) and not self._blocked_now():
+                flag = self._random.choice(("trading_blocked", "account_blocked", "trade_suspended_by_user"))
+                now, seconds = self._exchange.now, self._random.uniform(1, 900)
+                self._block = now, now + seconds, flag, self._random.choice(values)
+
+    def _blocked_now(self) -> bool:
+        return self._block is not None and self._exchange.now < self._block[1]
+
+    def blocked_since(self, when: float) -> bool:
+        """Whether the account has not said since then that it may buy."""
+        return self._blocked_now() and self._block is not None and self._block[0] < when
 
     def get_clock(self) -> dict[str, Any]:
         def act() -> dict[str, Any]:

@@ -11,15 +11,20 @@ from durable import to_json
 
 
 class Witness:
-    """Events that a `sync` returned for, as JSON, oldest first, and the entries that they announce."""
+    """Events that a `sync` returned for, as JSON, oldest first; the entries that they announce, and whether the last
+    word on a halt is that there is one."""
 
     def __init__(self) -> None:
         self.acknowledged: list[str] = []
         self.intents: set[str] = set()
+        self.halted = False
 
     def hear(self, events: list[Event]) -> None:
         self.acknowledged += map(to_json, events)
         self.intents |= {event["order_id"] for event in events if event["kind"] == "intent"}
+        for event in events:
+            if event["kind"] in ("halt", "resume"):
+                self.halted = event["kind"] == "halt"
 
 
 class WatchedJournal(Journal):
