@@ -8,7 +8,6 @@ Keys never stand here: ALPACA_API_KEY and ALPACA_SECRET_KEY belong into `.env` (
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 import types
@@ -87,7 +86,7 @@ class Between:
     unit: str
 
     def explain(self, value: object) -> str | None:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
         allowed = f"{self.low:g} to {self.high:g} {self.unit}"
         return None if number and self.low <= value <= self.high else allowed  # type: ignore[operator]
 
@@ -344,5 +343,10 @@ def _check_folders(values: Mapping[str, Any]) -> None:
     for name in ("DATA_DIR", "MODELS_DIR"):
         if _HERE.is_relative_to(values[name]):
             raise BadSetting(f"{name}={values[name]} holds this program itself; name a folder of its own")
+        if values["STATE_DIR"].is_relative_to(values[name]):
+            raise BadSetting(
+                f"STATE_DIR={values['STATE_DIR']} lies in {name}, where it could be archived or copied with the models "
+                "that its key signs; name a folder outside"
+            )
     if values["DATA_DIR"] == values["MODELS_DIR"]:
         raise BadSetting(f"DATA_DIR and MODELS_DIR are both {values['DATA_DIR']}; name two folders")

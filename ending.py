@@ -20,6 +20,7 @@ class Ending:
     """Raises KeyboardInterrupt or Terminated once it is asked for, but not within `finishing`."""
 
     def __init__(self) -> None:
+        self.terminated = False  # whether SIGTERM was heard
         self._busy = False
         self._asked: type[KeyboardInterrupt] | None = None
 
@@ -40,6 +41,7 @@ class Ending:
             raise self._asked
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.terminated |= number == signal.SIGTERM
         kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if not self._busy or self._asked is not None:
             raise kind

@@ -17,6 +17,8 @@ from learning.reviews import Review
 from market.hours import Session, epoch_minute, local_time
 from model_in_use import Prediction
 
+NO_ACCOUNT = "the account cannot be read"
+
 
 class Entries:
     """Buys what passes every gate. Writes signals and intents down with `record`, and brings intents to disk."""
@@ -54,6 +56,8 @@ class Entries:
         for prediction in sorted(reached, key=lambda p: (-p.confidence, p.symbol)):
             symbol = prediction.symbol
             outcome = self._try_to_buy(prediction, minute, session, model, review, stopped)
+            if isinstance(outcome, str) and outcome.startswith(NO_ACCOUNT):
+                stopped = outcome  # an outage is waited for once a minute, not once a signal
             if taken := isinstance(outcome, Order):
                 ordered[symbol] = outcome.id
             outcomes[symbol] = "ordered" if isinstance(outcome, Order) else outcome
@@ -88,7 +92,7 @@ class Entries:
         try:
             size = position_size(prediction.price, self._gate.broker.account(), self._gate.limits)
         except (Refused, Unreachable) as error:
-            return f"the account cannot be read: {error}"
+            return f"{NO_ACCOUNT}: {error}"
         if size.shares < 1:
             return f"no share affordable: {size.bound}"
         order = Order(

@@ -29,7 +29,6 @@ class Exits:
     ) -> None:
         self._books, self._gate, self._journal, self._record, self._say = books, gate, journal, record, say
         self._refused: dict[str, str] = {}
-        self.split: set[str] = set()  # symbols that were split while we hold them: a person looks after these
 
     def sell(self, now: datetime, session: Session) -> bool:
         """Hand over the sales that are due; whether there were any."""
@@ -40,12 +39,12 @@ class Exits:
         selling = {order.symbol for order in self._gate.broker.working_orders() if order.side == "SELL"}
         for symbol, position in self._gate.broker.positions().items():
             trade = trades.get(symbol)
-            if trade is None or symbol in selling or symbol in self.split:
+            if trade is None or symbol in selling or symbol in self._books.split:
                 continue
             held = elapsed - _ordinal(position.entry_minute)
             planned = self._books.exit_plan.get(symbol)
             beyond = beyond_levels(position)
-            if beyond in ("stop", "target") and not self._gate.confirmed(symbol):
+            if beyond in ("stop", "target") and not self._gate.confirmed(symbol, position.last_price):
                 beyond = None  # one absurd bar; the stop rests at the broker meanwhile
             reason = must_exit(held, self._gate.limits) or planned or beyond
             if reason is not None:

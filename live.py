@@ -79,7 +79,14 @@ def run_live(
         )
         predictor = MLPredictor(settings, feed)
         trader = LiveTrader(
-            settings, feed=feed, broker=executing, journal=journal, predictor=predictor, entries=entries, say=say
+            settings,
+            feed=feed,
+            broker=executing,
+            journal=journal,
+            predictor=predictor,
+            entries=entries,
+            say=say,
+            now=timing.now,
         )
         training, review = nightly_training(settings, feed, wait=False), evening_review(settings, feed)
         scheduler = MarketScheduler(settings, trader, training, say, review)
@@ -88,8 +95,10 @@ def run_live(
             first = _start(trader, minutes, say, ending)
             if trader.books.halt is None and (missing := _no_model(predictor, first)) is not None:
                 say(f"{missing.partition('. Run')[0]}; one is trained now")
-                scheduler.begin_training(first)
-                if not trader.books.live_trades():
+                if trader.books.live_trades():
+                    scheduler.try_to_train(first)  # whatever comes of it, what is held is watched
+                else:
+                    scheduler.begin_training(first)
                     scheduler.finish_training()
                     predictor.model(first)
                 first = next(minutes)
@@ -98,9 +107,11 @@ def run_live(
                     scheduler.tick(now)
             scheduler.finish_training()
         except Terminated:
-            trader.halt_for("SIGTERM", timing.now())
+            ending.terminated = True
             raise
         finally:
+            if ending.terminated:  # whatever else ends the run just then
+                trader.halt_for("SIGTERM", timing.now())
             trader.flush()
     return scheduler
 
@@ -117,14 +128,14 @@ def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str],
     """Start with the first minute in which Alpaca answers; returns it."""
     waiting = False
     for now in minutes:
-        try:
-            with ending.finishing():
+        with ending.finishing():
+            try:
                 trader.start(now)
-        except Unreachable as error:
-            if not waiting:
-                say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")
-            waiting = True
-            continue
+            except Unreachable as error:
+                if not waiting:
+                    say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")
+                waiting = True
+                continue
         held = plural(len(trader.books.live_trades()), "trade")
         say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree: {held} under way")
         return now

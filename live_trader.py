@@ -86,6 +86,8 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
     try:
         failures = dict(run_live(settings, console, broker=broker, entries=entries, once=once, ending=ending).failures)
     except KeyboardInterrupt:
+        if ending.terminated and asked_to_halt(settings.MODELS_DIR) is None:  # it was not trading yet
+            ask_to_halt(settings.MODELS_DIR, "SIGTERM", f"{new_york(utc_now()):%Y-%m-%dT%H:%M}")
         held = LiveTrader(settings).get_performance_summary()["open_trades"]
         console.print(f"stopped; all is on disk, {held} positions stay with their stops in {place}")
     summary = LiveTrader(settings).get_performance_summary()
@@ -126,24 +128,28 @@ def _trade_the_past(arguments: argparse.Namespace, settings: Settings, console: 
 def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     """Halt, flatten or resume: word for the trader that runs, or for the next one."""
     folder, when = settings.MODELS_DIR, f"{new_york(utc_now()):%Y-%m-%dT%H:%M}"
-    books = Books(local_time, read_events(folder / "journal.jsonl"))
-    halted = asked_to_halt(folder) or books.halt
     taken_up = "a running trader takes it up within a minute of the session, else the next one at its start"
     if arguments.resume:
+        halted = asked_to_halt(folder) or _books(settings).halt
         if halted is not None:
             ask_to_resume(folder, when)
         console.print(f"resumes from: {halted}; {taken_up}" if halted else "not halted: there is nothing to resume")
         return 0, {"halted": None, "resumed": halted}
-    why = arguments.halt or "--flatten"
-    ask_to_halt(folder, why, when, flatten=arguments.flatten)
-    held = ", ".join(books.live_trades()) or "nothing"
-    sells = f"held: {held}; sold as soon as the market is open" if arguments.flatten else f"held: {held}; stops stay"
-    console.print(f"halted: {why} ({sells}); {taken_up}. Back: python live_trader.py --resume", markup=False)
-    return 0, {"halted": why, "flatten": arguments.flatten, "held": list(books.live_trades())}
+    why = "--flatten" if arguments.flatten else arguments.halt or "no reason given"
+    ask_to_halt(folder, why, when, flatten=arguments.flatten)  # before anything that could fail
+    held = list(_books(settings).live_trades())
+    then = "sold as soon as the market is open" if arguments.flatten else "stops stay"
+    words = f"halted: {why} (held: {', '.join(held) or 'nothing'}; {then}); {taken_up}"
+    console.print(f"{words}. Back: python live_trader.py --resume", markup=False)
+    return 0, {"halted": why, "flatten": arguments.flatten, "held": held}
+
+
+def _books(settings: Settings) -> Books:
+    return Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
 
 
 def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
-    books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
+    books = _books(settings)
     if (halted := asked_to_halt(settings.MODELS_DIR) or books.halt) is not None:
         console.print(f"HALTED: {halted}. Nothing is bought until python live_trader.py --resume\n", markup=False)
     report.show(settings, console)

@@ -135,7 +135,8 @@ class MarketScheduler:
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
             if duty == TRADING:
                 self._errors += not isinstance(error, AlpacaError | OSError)
-            if duty == TRADING or isinstance(error, Unreachable):  # the other duties are not tried again
+            again = isinstance(error, Unreachable) or (duty == "rebalance" and isinstance(error, OSError))
+            if duty == TRADING or again:  # the other duties are not tried again
                 self._failing[duty] = type(error)
         else:
             self._errors = 0 if duty == TRADING else self._errors
@@ -183,6 +184,10 @@ class MarketScheduler:
         with self._once("train", day):
             self._finish_training(day, self._train(now))
 
+    def try_to_train(self, now: datetime) -> None:
+        """As `begin_training`, but what keeps it from starting is said and counted, and raised no further."""
+        self._attempt("training", self.begin_training, now)
+
     def finish_training(self) -> None:
         """Wait for a training that is under way."""
         while self._training is not None:
@@ -203,17 +208,17 @@ class MarketScheduler:
         if session is None or self._was_begun("rebalance", session.day):
             return
         if at_new_york(session.day, self._settings.REBALANCE_TIME) <= now < session.open:
-            with self._once("rebalance", session.day):
+            with self._once("rebalance", session.day, OSError):
                 self._trader.rebalance(now)
             self._trader.record_duty("rebalance", str(session.day), "done", "")
 
     @contextmanager
-    def _once(self, duty: str, day: date) -> Iterator[None]:
-        """A duty that fails is not begun again, unless nothing but the way to Alpaca failed it."""
+    def _once(self, duty: str, day: date, *heals: type[Exception]) -> Iterator[None]:
+        """A duty that fails is not begun again, unless nothing but the way to Alpaca, or what `heals`, failed it."""
         self._begun.add((duty, day))
         try:
             yield
-        except Unreachable:
+        except (Unreachable, *heals):
             self._begun.discard((duty, day))
             raise
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agreement import Agreement
-from alpaca_wire import Refused, Unreachable
 from config import Settings, load_settings
-from desk.books import Books
+from desk.books import BY_HAND, Books
 from desk.brokers import Broker
-from desk.halt import BY_HAND, Halt
+from desk.halt import Halt
 from desk.journal import Event, Journal, read_events
-from desk.orders import Account, Execution
-from desk.risk import Gate, beyond_levels, loss_beyond
+from desk.orders import Execution
+from desk.risk import Gate, beyond_levels
 from desk.trade_history import TradeHistory, secure_view
 from entries import Entries
 from exits import Exits
@@ -25,11 +24,11 @@ from gates import first_no, limits_of
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
 from learning.reviews import Review
-from market.alpaca_feed import FeedUnavailable
 from market.bars import Bar
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, last_opened, local_time, new_york
 from model_in_use import Prediction
+from splits import Splits
 from spoken import SessionTally, told
 from watch import Watch
 
@@ -71,6 +70,7 @@ class LiveTrader:
         predictor: Predictor | None = None,
         entries: bool = True,
         say: Callable[[str], object] = log.info,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self.settings = settings or load_settings()
         if feed and broker and journal and predictor:
@@ -80,7 +80,10 @@ class LiveTrader:
             self._watch = Watch(feed, self.settings.SYMBOLS, say)
             self._agreement = Agreement(self.books, broker, journal, self._book, say)
             self._gate = Gate(broker, self.books, limits_of(self.settings), say)
-            self.halt = Halt(self.settings.MODELS_DIR, self.books, broker, journal, self._record, local_time, say)
+            if now is not None:  # a replay's minute takes no time
+                self._gate.leaves = lambda order: epoch_minute(now())
+            self.halt = Halt(self.settings.MODELS_DIR, self._gate, journal, self._record, say)
+            self._splits = Splits(feed, self.books, broker, self._record, say)
             self.exits = Exits(self.books, self._gate, journal, self._record, say)
             self.entries = Entries(self.settings, feed.market, self.books, self._gate, journal, self._record)
         self._say, self._watching_only = say, not entries
@@ -89,7 +92,6 @@ class LiveTrader:
         self._unfinished = False  # whether the last minute broke off
         self._model_id: str | None = None
         self._disk_trouble: str | None = None  # why the last minute is not on disk
-        self._loss: str | None = None  # the loss limit that was broken in the last minute
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -109,8 +111,10 @@ class LiveTrader:
             account = self._broker.account()
             self._record("account", cash=account.equity, settled=account.cash)
         self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
+        self._splits.look(now)
         self.reconcile(now)
         self.entries.above = set(self.books.above)
+        self.halt.hear(epoch_minute(now))
         self._to_disk(now, self._history.flush, self._archive)
 
     def reconcile(self, now: datetime) -> None:
@@ -119,25 +123,19 @@ class LiveTrader:
 
     def rebalance(self, now: datetime) -> None:
         """04:00: compare the books, and write down what will be sold as the session's first act, and why."""
+        self._splits.look(now)
         self.reconcile(now)
+        ours = self.books.live_trades().keys() - self.books.split
         plan = {
             symbol: reason
             for symbol, position in self._broker.positions().items()
-            if symbol in self.books.live_trades() and (reason := beyond_levels(position)) is not None
+            if symbol in ours and (reason := beyond_levels(position)) is not None
         }
         plan |= {symbol: reason for symbol, reason in self.books.exit_plan.items() if reason == BY_HAND}
         self._record("plan", close=plan)
         if held := len(self.books.live_trades()):
             planned = ", ".join(f"{symbol} ({reason})" for symbol, reason in plan.items()) or "none"
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  rebalance: {held} held, to be sold at the open: {planned}")
-        try:
-            self.exits.split |= set(self._feed.check_splits(now)) & set(self.books.live_trades())
-        except (FeedUnavailable, Refused, Unreachable) as error:
-            self._say(f"not looked for splits: {error}")
-        for symbol in sorted(self.exits.split & set(self.books.live_trades())):
-            self._say(
-                f"{symbol} was split while it is held: nothing of it is sold here, look after it by hand at Alpaca"
-            )
 
     def halt_for(self, why: str, now: datetime) -> None:
         """Halt now, for a reason of the program's own, and let no working entry buy any more."""
@@ -170,7 +168,11 @@ class LiveTrader:
             self._say_drift(now)
         model, ordered = self._model(now), dict[str, str]()
         if model is not None and problem is None:
-            predictions = self._predict(now, symbols, bars, since, model)
+            predictions = list[Prediction]()
+            try:
+                predictions = self._predict(now, symbols, bars, since, model)
+            except OSError as error:  # history or predictions that the disk does not take
+                self._disk_failed(now, error)
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
                 review, stopped = self._predictor.review(now), self._stopped()
@@ -263,7 +265,7 @@ class LiveTrader:
     def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
         account = self._broker.account()
         self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self.entries.above))
-        self._watch_losses(account, minute)
+        self.halt.watch_losses(account.equity, minute)
         if now >= session.close:
             card = model.card if model else None
             event = self._tally.event(self.settings.MIN_CONFIDENCE, card, self.books)
@@ -274,28 +276,22 @@ class LiveTrader:
         elif self._journal.syncs_each_minute:
             self._to_disk(now, self._broker.save, self._journal.sync, self._predictor.write, self._history.write)
 
-    def _watch_losses(self, account: Account, minute: int) -> None:
-        """Halt on a loss beyond its limit, once two minutes in a row have shown it: one may be a wrong price."""
-        if account.equity <= 0:  # no equity that can be believed; nothing is bought on it
-            return
-        opening, peak = self.books.opening_equity(minute), self.books.peak_equity
-        before, self._loss = self._loss, loss_beyond(account.equity, opening, peak, self._gate.limits)
-        if self._loss is not None and before is not None:
-            self.halt.begin(self._loss, minute)
-
     def _to_disk(self, now: datetime, *steps: Callable[[], object]) -> None:
         """A disk that takes nothing stops entries and not exits; the next minute tries again, with all of it."""
         try:
             for step in steps:
                 step()
         except OSError as error:
-            if self._disk_trouble is None:
-                self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought until the disk takes the books: {error}")
-            self._disk_trouble = f"the disk does not take the books ({error.strerror})"
+            self._disk_failed(now, error)
         else:
             if self._disk_trouble is not None:
                 self._say(f"{new_york(now):%Y-%m-%d %H:%M}  the disk takes the books again")
             self._disk_trouble = None
+
+    def _disk_failed(self, now: datetime, error: OSError) -> None:
+        if self._disk_trouble is None:
+            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought until the disk takes the books: {error}")
+        self._disk_trouble = f"the disk does not take the books ({error.strerror})"
 
     def flush(self) -> None:
         """Bring everything to disk. The broker's own memory comes first: what it tells again the books may miss, but

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,7 @@ from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.requests import GetOrderByIdRequest, GetOrdersRequest
 
 from alpaca_wire import Refused, Unreachable
-from desk.alpaca_orders import Placed, placed
+from desk.alpaca_orders import MOST, Placed, placed
 from desk.orders import Account
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,10 @@ class AlpacaAccount:
 
     def order(self, order_id: str) -> Placed:
         """One order with its legs."""
-        return placed(self._trading.get_order_by_id(order_id, GetOrderByIdRequest(nested=True)))
+        try:
+            return placed(self._trading.get_order_by_id(order_id, GetOrderByIdRequest(nested=True)))
+        except ValueError as error:  # alpaca-py sends nothing for an id that is none
+            raise Unreachable(f"an order in Alpaca's reply has no usable id ({error})") from error
 
     def find(self, client_id: str) -> Placed | None:
         """An order with its legs by its client id, or None if Alpaca itself says that there is none."""
@@ -76,6 +78,8 @@ class AlpacaAccount:
     def read(self) -> tuple[Account, str | None]:
         """Cash, equity, and what entries may spend (cash, never margin); and why it may not buy."""
         raw = self._trading.get_account()
+        if not isinstance(raw, dict):
+            raise Unreachable(f"Alpaca's account cannot be read ({type(raw).__name__})")
         limits = [amount(raw, name) for name in ("cash", "buying_power", "non_marginable_buying_power") if name in raw]
         money = Account(amount(raw, "cash"), amount(raw, "equity"), max(min(limits), 0.0))
         if raw.get("status") != "ACTIVE":
@@ -132,15 +136,18 @@ def _readable(raw: Any) -> Placed | None:
 
 
 def _price(raw: Mapping[str, Any]) -> float:
-    return amount(raw, "current_price") if raw.get("current_price") is not None else 0.0
+    price = amount(raw, "current_price") if raw.get("current_price") is not None else 0.0
+    if price < 0:
+        raise Unreachable(f"Alpaca's answer has no usable current_price ({price})")
+    return price
 
 
 def amount(raw: Mapping[str, Any], name: str) -> float:
     """A number that Alpaca sends as text. Unreachable if it is missing or not finite: the answer is of no use."""
     try:
         value = float(raw[name])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Unreachable(f"Alpaca's answer has no usable {name} ({type(error).__name__})") from error
-    if not math.isfinite(value):
+    if not abs(value) <= MOST:  # NaN neither
         raise Unreachable(f"Alpaca's answer has no usable {name} ({value})")
     return value

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -54,6 +54,7 @@ class AlpacaBroker:
         self._last: dict[str, float] = {}
         self._told: set[str] = set()
         self._said: set[str] = set()
+        self._alone: set[str] = set()  # symbols that a person looks after
         self._tradable: dict[str, tuple[date, bool]] = {}
         self._money: tuple[Account, float] | None = None  # and what our positions were worth in it
 
@@ -99,6 +100,9 @@ class AlpacaBroker:
             if trade.entry is None or trade.entry.live:
                 trade.expires_minute = 0
 
+    def leave_alone(self, symbols: Collection[str]) -> None:
+        self._alone = set(symbols)
+
     def submit(self, order: Order) -> None:
         self._money, self._hands.sent = None, True
         if order.side == "SELL":
@@ -122,7 +126,7 @@ class AlpacaBroker:
                 self._refresh()
             self._hands.sent = False
             minute = int(self._now().timestamp() // 60)  # bars may be behind, orders are not
-            for trade in list(self._trades.values()):
+            for trade in [trade for trade in self._trades.values() if trade.symbol not in self._alone]:
                 try:
                     self._hands.look_after(trade, minute)
                 except (
@@ -158,9 +162,8 @@ class AlpacaBroker:
         for trade in [trade for trade in self._trades.values() if trade.entry is None]:
             self._hands.probe(trade)
         past = self._take_up(rows)
-        found = compare_shares(
-            self._account, list(self._trades.values()), self._tag, rows, read_orders, self._wire.wait
-        )
+        compared = [trade for trade in self._trades.values() if trade.symbol not in self._alone]
+        found = compare_shares(self._account, compared, self._tag, rows, read_orders, self._wire.wait)
         self._hands.news += found.sales
         self._last |= found.last
         for words in found.foreign:

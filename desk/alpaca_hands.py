@@ -11,7 +11,7 @@ from typing import Any
 from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, ReplaceOrderRequest
 
 from alpaca_wire import Refused, Unreachable
-from desk.alpaca_account import AlpacaAccount
+from desk.alpaca_account import AlpacaAccount, amount
 from desk.alpaca_orders import Placed, arm, bracket, market_sale, placed, stop_price, target_price, tick
 from desk.alpaca_trade import MARGIN, PATIENCE_MINUTES, AlpacaTrade
 from desk.books import WITHDRAWN
@@ -50,11 +50,11 @@ class AlpacaHands:
         try:
             trade.take([self._send(bracket(order, order.price), trade.qty_ordered)])
         except Refused as error:
-            base = error.extras.get("base_price")
+            base = _base_price(error)
             if _taken_already(error):
                 self.probe(trade)
             elif base is not None and not again:  # the price has moved on: the legs hang on the newest one, once
-                self.enter(trade, replace(order, price=float(base)), again=True)
+                self.enter(trade, replace(order, price=base), again=True)
             else:
                 log.warning("%s: entry refused: %s", order.symbol, error)
                 trade.gone = True
@@ -110,7 +110,7 @@ class AlpacaHands:
         """Hang the legs on the price of the fill: once, and only where they are off by more than a tick."""
         stop, target = stop_price(entry.price, self._stop_loss), target_price(entry.price, self._take_profit)
         own = {leg.id for leg in entry.legs}
-        for leg in [leg for leg in trade.live_exits if leg.replaces is None and leg.id in own]:
+        for leg in [leg for leg in trade.live_exits if leg.replaces is None and not leg.filled and leg.id in own]:
             wanted = (
                 ReplaceOrderRequest(limit_price=target) if leg.stop is None else ReplaceOrderRequest(stop_price=stop)
             )
@@ -212,6 +212,15 @@ class AlpacaHands:
                 name, kind, order.id, order.symbol, order.side, order.qty, 0.0, order.minute, words, trade_id=trade_id
             )
         )
+
+
+def _base_price(error: Refused) -> float | None:
+    """The price from which the service wants the legs to hang, in USD, where it says one that can be used."""
+    try:
+        price = amount(error.extras, "base_price")
+    except Unreachable:
+        return None
+    return price if price > 0 else None
 
 
 def _taken_already(error: Refused) -> bool:

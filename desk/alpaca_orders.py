@@ -28,6 +28,7 @@ from alpaca.trading.requests import (
 from alpaca_wire import Unreachable
 from desk.orders import Execution, Kind, Order
 
+MOST = 1e12  # shares or USD per share; beyond it an amount is nonsense
 ENDED = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})  # any other word means: it may still fill
 
 
@@ -83,21 +84,32 @@ def placed(raw: Any) -> Placed:
             price=average,
             limit=_optional(raw.get("limit_price")),
             stop=_optional(raw.get("stop_price")),
-            minute=int(datetime.fromisoformat(changed).timestamp() // 60),
-            submitted=datetime.fromisoformat(raw.get("submitted_at") or raw["created_at"]),
-            replaces=raw.get("replaces"),
-            replaced_by=raw.get("replaced_by"),
+            minute=int(_moment(changed).timestamp() // 60),
+            submitted=_moment(raw.get("submitted_at") or raw["created_at"]),
+            replaces=_name(raw.get("replaces")),
+            replaced_by=_name(raw.get("replaced_by")),
             legs=tuple(placed(leg) for leg in raw.get("legs") or ()),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Unreachable(f"an order in Alpaca's reply cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _number(text: object) -> float:
     value = float(text)  # type: ignore[arg-type]
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value <= MOST:
         raise ValueError(f"{text!r} is no amount")
     return value
+
+
+def _moment(text: str) -> datetime:
+    when = datetime.fromisoformat(text)
+    if when.tzinfo is None or not 1970 < when.year < 9999:
+        raise ValueError(f"{text!r} is no moment")
+    return when
+
+
+def _name(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _optional(text: object) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from desk.alpaca_orders import Placed, exits_of, standing_levels
+from desk.books import BY_HAND
 from desk.orders import Execution, Order, Position, Trade
 
 PATIENCE_MINUTES = 5  # what an entry of a process that has ended may still take to fill
@@ -144,6 +145,7 @@ class AlpacaTrade:
 
     def note_sales_by_hand(self, rows: Sequence[Placed], missing: int) -> Iterator[Execution]:
         """Take a person's sales as the reason why `missing` of our shares are gone."""
+        bought = self.entry.minute if self.entry is not None else 0  # a fill of the rest comes later than the sale
         for sale in self.sales_by_hand(rows):
             before = self.by_hand.get(sale.id, 0)
             sold = min(sale.filled, before + missing)
@@ -151,6 +153,6 @@ class AlpacaTrade:
                 missing -= sold - before
                 self.by_hand[sale.id] = sold
                 yield Execution(
-                    f"{sale.id}/fill/{sold}", "fill", sale.id, self.symbol, "SELL", sold, sale.price, sale.minute,
-                    "by hand", trade_id=self.id,
+                    f"{sale.id}/fill/{sold}", "fill", sale.id, self.symbol, "SELL", sold, sale.price,
+                    max(sale.minute, bought), BY_HAND, trade_id=self.id,
                 )  # fmt: skip

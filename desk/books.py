@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 SIGNAL_SESSIONS = 30  # those whose signals stand in the view; older ones in archives
+BY_HAND = "by hand"  # why something was sold, or is to be, that a person wanted sold
 WITHDRAWN = "never reached the broker"  # an intent that may be tried again, under the same order id
 
 
@@ -37,6 +38,7 @@ class Books:
         self.trades: dict[str, Trade] = {}
         self.signals: list[dict[str, Any]] = []
         self.duties: dict[tuple[str, str], str] = {}  # (duty, session date) -> outcome
+        self.split: set[str] = set()  # symbols that were split while they are held: a person looks after these
         self.exit_plan: dict[str, str] = {}  # symbol -> reason, to be sold as the first act of the session
         self.equity: list[tuple[str, float]] = []  # (time, USD) once a minute
         self.first_cash: float | None = None  # USD with which the account began
@@ -177,8 +179,9 @@ class Books:
         self.halt = event["why"]
 
     def _on_resume(self, event: Event) -> None:
-        """A person has looked: losses count from here on."""
+        """A person has looked: losses count from here on, and what was to be flattened stays."""
         self.halt = None
+        self.exit_plan = {symbol: why for symbol, why in self.exit_plan.items() if why != BY_HAND}
         if self.equity:
             self._day, self._opening_equity = self.local_time(event["minute"])[:10], self.equity[-1][1]
             self.peak_equity = self.equity[-1][1]
@@ -262,6 +265,10 @@ class Books:
         if self._live.get(trade.symbol) is trade:
             del self._live[trade.symbol]
             self.exit_plan.pop(trade.symbol, None)
+            self.split.discard(trade.symbol)
+
+    def _on_split(self, event: Event) -> None:
+        self.split |= set(event["symbols"])
 
     def _on_plan(self, event: Event) -> None:
         self.exit_plan = dict(event["close"])
@@ -280,7 +287,8 @@ class Books:
         if local[:10] != self._day:
             self._opening_equity = self.opening_equity(event["minute"])
             self._day = local[:10]
-        self.peak_equity = max(self.peak_equity or equity, equity)
+        before = self.equity[-1][1] if self.equity else equity
+        self.peak_equity = max(self.peak_equity or equity, min(before, equity))  # two minutes show it: no wrong price
         self.equity.append((local, equity))
 
     def old_signals(self) -> int:

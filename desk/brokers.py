@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Broker(Protocol):
 
     def withdraw_entries(self) -> None:
         """Let no working entry buy any more, those of unknown outcome too; `settle` tells. May be asked again."""
+
+    def leave_alone(self, symbols: Collection[str]) -> None:
+        """Neither protect nor compare positions in these symbols: they were split, and a person looks after them."""
 
     def account(self) -> Account:
         """Cash, equity and buying power now, USD."""

@@ -65,7 +65,7 @@ class Journal:
             _remove_strays(path)
             events = recover(path, stamp)
             newest = max((event["n"] for event in events), default=-1)
-            self._next = 1 + (newest if newest > 0 else max(newest, newest_archived(path)))
+            self._next = 1 + max(newest, newest_archived(path))  # an older journal may have been put back
             for event in events:
                 self._note_minute(event)
             if not events:
@@ -97,8 +97,9 @@ class Journal:
     def append(self, kind: str, **fields: Any) -> Event:
         """Add one event; it is on disk after the next `sync`. ValueError for NaN or infinity."""
         event: Event = {"n": self._next, "kind": kind, **fields}
-        self._buffer.append(line_of(event))
-        self._next += 1
+        line = line_of(event)
+        self._next += 1  # first: whatever interrupts here, no number comes twice
+        self._buffer.append(line)
         self._note_minute(event)
         return event
 

@@ -11,7 +11,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,7 @@ def recover(path: Path, stamp: str) -> list[Event]:
     for event in events:
         _check_schema(path, event)
     lines = content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
+    ordered = all(before["n"] < after["n"] for before, after in pairwise(events))
     torn = unreadable == [lines - 1] or (content and not content.endswith(b"\n") and not unreadable)
     if torn and events:
         kept = "".join(map(line_of, events)).encode()
@@ -159,10 +160,10 @@ def recover(path: Path, stamp: str) -> list[Event]:
         log.warning(
             "%s: the last line was cut off by a crash; it is kept in %s, all before it is whole", path, tail.name
         )
-    elif unreadable:
+    elif unreadable or not ordered:
         aside = name_aside(path, "damaged", stamp)
         replace_file(aside, content)  # a copy, so that no failure in between leaves us without a journal
-        replace_file(path, "".join(map(line_of, events)))
+        replace_file(path, ordered_lines(events))
         log.warning(
             "%s: %d of %d lines cannot be read; the file is kept as %s, and the journal goes on with the %d others",
             path, len(unreadable), lines, aside.name, len(events),

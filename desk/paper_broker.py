@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from desk.orders import Account, Execution, Order, Position, PriceBar, Trade
 from durable import replace_file, to_json
@@ -21,6 +21,11 @@ from durable import replace_file, to_json
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+T = TypeVar("T", Position, Order, Execution)
+_SORTS: dict[str, set[type]] = {
+    "str": {str}, "Side": {str}, "Kind": {str}, "int": {int}, "bool": {bool}, "float": {int, float},
+    "str | None": {str, type(None)}, "int | None": {int, type(None)}, "float | None": {int, float, type(None)},
+}  # fmt: skip
 _KEPT_EXECUTIONS = 1000  # weeks of trading; enough for books that missed the last sessions
 
 
@@ -63,6 +68,9 @@ class PaperBroker:
             if order.side == "BUY":
                 self._orders[order.id] = replace(order, expires_minute=0)
 
+    def leave_alone(self, symbols: Collection[str]) -> None:
+        """Nothing to do: bars on this machine are adjusted already."""
+
     def account(self) -> Account:
         held = sum(p.qty * p.last_price for p in self._positions.values())
         reserved = sum(o.qty * o.price * (1 + self._half_cost) for o in self._orders.values() if o.side == "BUY")
@@ -85,7 +93,9 @@ class PaperBroker:
 
     def settle(self, now_minute: int, bars: Iterable[PriceBar]) -> list[Execution]:
         news: list[Execution] = []
+        settled = self._settled_minute
         for bar in bars:
+            settled = max(settled, bar.minute)
             if bar.minute <= self._settled_minute:
                 continue  # after a restart the first bars may be ones that were settled before it
             for order in [o for o in self._orders.values() if o.symbol == bar.symbol]:
@@ -97,7 +107,7 @@ class PaperBroker:
         for order in list(self._orders.values()):
             if order.expires_minute is not None and now_minute >= order.expires_minute:
                 news.append(self._end(order, "cancelled", now_minute, "no trade in the minutes it was good for"))
-        self._settled_minute = max(self._settled_minute, now_minute - 1)
+        self._settled_minute = settled  # by what bars say: the machine's clock may be wrong
         if news or self._unsaved is not None:
             self._changed()
         return news
@@ -182,16 +192,32 @@ class PaperBroker:
             document = json.loads(path.read_text(), parse_constant=_refuse)
             if document["schema"] != SCHEMA:
                 raise ValueError(f"schema {document['schema']}, here {SCHEMA}")  # noqa: TRY301
-            self._positions = {p["symbol"]: Position(**p) for p in document["positions"]}
-            self._orders = {o["id"]: Order(**o) for o in document["orders"]}
-            self._executions = {e["id"]: Execution(**e) for e in document["executions"]}
+            to_json(document)  # 1e999 is read as infinity
+            self._positions = {p["symbol"]: _read(Position, p) for p in document["positions"]}
+            self._orders = {o["id"]: _read(Order, o) for o in document["orders"]}
+            self._executions = {e["id"]: _read(Execution, e) for e in document["executions"]}
             self._known = {*self._orders, *(e.order_id for e in self._executions.values())}
             self._cash, self._settled_minute = float(document["cash"]), int(document["settled_minute"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise BadAccountFile(
                 f"{path}: not a paper account of this program ({error}); nothing is traded on it. Move it away to "
                 "start a new paper account, or put back a good copy"
             ) from error
+
+
+def _read(kind: type[T], raw: Mapping[str, Any]) -> T:
+    """A value of the desk from its JSON, each field of its own sort and no amount negative."""
+    value: Any = kind(**raw)
+    for field in fields(value):
+        here = getattr(value, field.name)
+        sort = _SORTS[str(field.type)]
+        if (
+            type(here) not in sort
+            or (float in sort and here is not None and here < 0)
+            or (field.name == "qty" and here < 0)
+        ):
+            raise ValueError(f"{field.name}: {here!r}")
+    return value
 
 
 def _refuse(constant: str) -> None:

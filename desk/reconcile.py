@@ -32,7 +32,7 @@ def missed_executions(books: Books, broker: Broker, minute: int) -> Iterator[Exe
         if trade.status == "PENDING" and trade.id not in working:
             name, reason = f"{trade.id}/withdrawn/{minute}", WITHDRAWN
             yield Execution(name, "cancelled", trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, minute, reason)
-        elif trade.status == "OPEN" and trade.symbol not in positions:
+        elif trade.status == "OPEN" and trade.held > 0 and trade.symbol not in positions:
             raise BooksDisagree(
                 f"the books hold {trade.qty} {trade.symbol}, the broker holds none and tells of no sale; nothing is "
                 "traded. Compare trade_history.json with the account, then move the folder away or mend it"

@@ -115,7 +115,8 @@ class Known:
     """What is known as an entry is about to leave.
 
     `worth`: USD in positions and working entries by symbol; `market`: what speaks against any entry now; `orders` sent
-    in this minute and in this session, `entries` of this symbol in this session; `opening` and `peak` equity in USD.
+    in this minute and in this session, `entries` of this symbol in this session; `opening` and `peak` equity in USD;
+    `minute`: in which the order would leave.
     """
 
     account: Account | None
@@ -128,6 +129,7 @@ class Known:
     entries: int
     opening: float | None
     peak: float | None
+    minute: int
 
 
 def entry_refused(order: Order, known: Known, limits: Limits) -> str | None:
@@ -136,18 +138,19 @@ def entry_refused(order: Order, known: Known, limits: Limits) -> str | None:
     equity, cash = (known.account.equity, known.account.buying_power) if known.account else (math.nan, math.nan)
     worth = order.qty * order.price
     exposure = worth + sum(known.worth.values())
-    age = order.minute - quote.minute
+    age = known.minute - quote.minute
     loss = loss_beyond(equity, known.opening, known.peak, limits)
     sane = 0 < (order.stop_loss or 0.0) < 1 and 0 < (order.take_profit or 0.0) < math.inf
     rules: tuple[tuple[str, bool, str], ...] = (
         ("side", order.side == "BUY", order.side),
+        ("market", known.market is None, str(known.market)),
         ("MAX_POSITION_SIZE", 0 < order.qty <= limits.max_position_size, f"{order.qty} shares"),
         ("price", 0 < order.price < math.inf, f"{order.price} USD"),
         ("stop and target", sane, f"{order.stop_loss} and {order.take_profit} of the price"),
         ("fresh bar", 0 <= age <= MAX_BAR_AGE_MINUTES, "none" if known.quote is None else f"{age} minutes old"),
         ("price gap", abs(order.price - quote.close) <= MAX_PRICE_GAP * quote.close,
          f"decided at {order.price:g} USD, the last trade was at {quote.close:g}"),
-        ("price spike", abs(quote.close - quote.before) <= MAX_SPIKE * quote.before,
+        ("price spike", not _spike(quote),
          f"from {quote.before:g} to {quote.close:g} USD in one bar, not confirmed yet"),
         ("one position per symbol", order.symbol not in known.worth, "already held, or on its way"),
         ("MAX_OPEN_POSITIONS", len(known.worth) < limits.max_open_positions, f"{len(known.worth)} are open"),
@@ -158,11 +161,15 @@ def entry_refused(order: Order, known: Known, limits: Limits) -> str | None:
         ("orders per minute", known.orders_this_minute < MAX_ORDERS_PER_MINUTE, f"{known.orders_this_minute} are sent"),
         ("MAX_ORDERS_PER_DAY", known.orders_today < limits.max_orders_per_day, f"{known.orders_today} are sent"),
         ("MAX_ENTRIES_PER_SYMBOL", known.entries < limits.max_entries_per_symbol, f"{known.entries} in this session"),
-        ("market", known.market is None, str(known.market)),
         ("tradable", known.tradable is True, "the broker does not say that it is"),
         ("loss limit", loss is None, str(loss)),
     )  # fmt: skip
     return next((f"{rule}: {words}" for rule, passed, words in rules if not passed), None)
+
+
+def _spike(quote: Quote) -> bool:
+    """Whether the newest bar is far from the one before, or has none before it."""
+    return not abs(quote.close - quote.before) <= MAX_SPIKE * quote.before
 
 
 def untrusted(qty: int, most: int, *prices: float) -> str | None:
@@ -177,13 +184,15 @@ def untrusted(qty: int, most: int, *prices: float) -> str | None:
 class Gate:
     """The one way to the broker, for every order of every origin.
 
-    Args: `say` tells a person what the market has against entries, when it changes.
+    Args: `say` tells a person what the market has against entries, when it changes; `leaves` is the minute in which an
+    order would leave, which in a slow minute is later than the one it was decided in.
     """
 
     broker: Broker
     books: Books
     limits: Limits
     say: Callable[[str], object]
+    leaves: Callable[[Order], int] = lambda order: order.minute
     _quotes: dict[str, Quote] = field(default_factory=dict)
     _market: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
 
@@ -192,12 +201,14 @@ class Gate:
         for bar in bars:
             last = self._quotes.get(bar.symbol)
             if last is None or bar.minute > last.minute:
-                self._quotes[bar.symbol] = Quote(bar.minute, bar.close, last.close if last else bar.open)
+                self._quotes[bar.symbol] = Quote(bar.minute, bar.close, last.close if last else math.nan)
 
-    def confirmed(self, symbol: str) -> bool:
-        """Whether the newest price of a symbol is near the one before, or a second bar has confirmed it."""
+    def confirmed(self, symbol: str, price: float) -> bool:
+        """Whether a price is near the newest bar, and that one near the bar before; without bars none is doubted."""
         quote = self._quotes.get(symbol)
-        return quote is None or abs(quote.close - quote.before) <= MAX_SPIKE * quote.before
+        if quote is None:
+            return True
+        return abs(price - quote.close) <= MAX_SPIKE * quote.close and not _spike(quote)
 
     def submit(self, order: Order, close: datetime, write_down: Callable[[], None]) -> str | None:
         """Check an order, have it written down, hand it over; why it did not leave, or None.
@@ -223,24 +234,35 @@ class Gate:
         for pending in self.broker.working_orders():
             if pending.side == "BUY":
                 worth.setdefault(pending.symbol, pending.qty * pending.price)
+        market = self._against_entries(order.minute, close)
         try:
-            market = self._against_entries(order.minute, close)
             account, tradable = self.broker.account(), self.broker.tradable(order.symbol)
         except (Refused, Unreachable) as error:
-            return f"market: no answer that can be used ({error})"
+            account, tradable, market = None, None, market or f"no answer that can be used ({error})"
         books = self.books
         known = Known(
-            account, worth, self._quotes.get(order.symbol), tradable, market,
-            books.orders_in_minute(order.minute), books.orders_on_day(order.minute), books.entries_under(order.id),
-            books.opening_equity(order.minute), books.peak_equity,
-        )  # fmt: skip
+            account=account,
+            worth=worth,
+            quote=self._quotes.get(order.symbol),
+            tradable=tradable,
+            market=market,
+            orders_this_minute=books.orders_in_minute(order.minute),
+            orders_today=books.orders_on_day(order.minute),
+            entries=books.entries_under(order.id),
+            opening=books.opening_equity(order.minute),
+            peak=books.peak_equity,
+            minute=self.leaves(order),
+        )
         return entry_refused(order, known, self.limits)
 
     def _against_entries(self, minute: int, close: datetime) -> str | None:
         """What the broker has against entries, asked once a minute and only when one is to be made; said once."""
         asked, before = self._market
         if asked != minute:
-            self._market = minute, self.broker.hindrance(close)
+            try:
+                self._market = minute, self.broker.hindrance(close)
+            except (Refused, Unreachable) as error:
+                self._market = minute, f"no answer that can be used ({error})"
             if (words := self._market[1]) is not None and words != before:
                 self.say(f"{self.books.local_time(minute)[:16]}  nothing is bought: {words}")
         return self._market[1]

@@ -191,7 +191,7 @@ class Followed:
             lines = self._path.read_text().split("\n")
             table = pd.DataFrame([json.loads(line) for line in lines if line])
             return _typed(table[COLUMNS] if len(table) else table)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             aside = move_aside(self._path, "unreadable", stamp)
             log.warning("%s cannot be read; it is kept as %s, and following begins anew", self._path, aside.name)
             return _typed(pd.DataFrame())

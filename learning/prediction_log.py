@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from typing import Any
 import pandas as pd
 
 from durable import replace_file, to_json
+
+log = logging.getLogger(__name__)
 
 KEPT_PLAIN = 30  # sessions; older days are compressed
 
@@ -89,8 +93,12 @@ class PredictionLog:
             for line in self._content(day).split(b"\n"):
                 whole = line[max(line.rfind(b'{"symbol":'), 0) :]  # behind what a crash cut short
                 if whole.startswith(mark) and whole.endswith(b"}"):
-                    prediction: dict[str, Any] = json.loads(whole)
-                    if math.isfinite(prediction["price"]):
+                    try:
+                        prediction: dict[str, Any] = json.loads(whole)
+                        finite = math.isfinite(prediction["price"])
+                    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+                        continue
+                    if finite:
                         yield prediction
 
     def of_day(self, day: str) -> pd.DataFrame:
@@ -120,7 +128,11 @@ class PredictionLog:
     def _content(self, day: str) -> bytes:
         """All lines of a day; a crash while compressing leaves it twice, a late writer in two parts."""
         plain, packed = self._folder / f"{day}.jsonl", self._folder / f"{day}.jsonl.gz"
-        old = gzip.decompress(packed.read_bytes()) if packed.exists() else b""
+        try:
+            old = gzip.decompress(packed.read_bytes()) if packed.exists() else b""
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            log.warning("%s cannot be read (%s); what it said is not counted", packed, error)
+            old = b""
         new = plain.read_bytes() if plain.exists() else b""
         return new if new.startswith(old) else old + new
 

@@ -11,7 +11,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from durable import replace_file, to_json
+from learning.win_rates import WinRate, corrected
 from market.hours import new_york
 
 log = logging.getLogger(__name__)
@@ -55,8 +58,11 @@ class Reviews:
         try:
             review: Review = json.loads(path.read_text())
             _ = new_york(datetime.fromisoformat(review["as_of"]))  # without a zone it is no moment
-            _ = review["drift"]["light"], review["costs"], review["win_rates"]  # what a trading minute reads
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            _ = to_json(review), review["drift"]["light"]  # finite numbers all through
+            # What a trading minute reads of it.
+            _ = {cost["symbol"]: cost["extra_cost"] > 0 for cost in review["costs"]}
+            _ = corrected(np.zeros(1), [WinRate.from_record(rate) for rate in review["win_rates"]])
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             log.warning("%s cannot be read (%s) and is passed over", path, type(error).__name__)
             return None
         return review

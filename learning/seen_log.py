@@ -157,7 +157,7 @@ def _foreign(start: bytes) -> str:
     """Why a file that begins so is none of ours, in words."""
     try:
         features = set(map(str, json.loads(start.partition(b"\n")[0])["features"]))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return "its header cannot be read"
     changed = sorted(features ^ set(FEATURES))
     return f"it was written with other features ({', '.join(changed)})" if changed else "it was written in another form"

@@ -103,7 +103,7 @@ class Trials:
             document = json.loads(self._path.read_bytes())
             newer = document["schema"] > SCHEMA
             trials = {} if newer else {name: _checked(trial) for name, trial in document["trials"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError("it cannot be read as trials") from error
         if newer:
             raise _NewerTrials(f"it is of a newer version (schema {document['schema']}, here {SCHEMA})")

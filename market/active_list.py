@@ -34,6 +34,7 @@ from market.hours import Minutes, Session, epoch_minute, last_opened, new_york, 
 
 log = logging.getLogger(__name__)
 
+MOST = 1e12  # USD per share; beyond it a price is nonsense
 MOST_ACTIVE = 100  # Alpaca's list ends there
 # Volume counts from the open; before this much of the session is over, nobody has much of it.
 VOLUME_COUNTS_AFTER = timedelta(minutes=30)
@@ -117,9 +118,11 @@ class ActiveList:
         """Volume by symbol, the most active first."""
         reply = self._wire.screener.get("/screener/stocks/most-actives", {"by": "volume", "top": MOST_ACTIVE})
         try:
-            return {str(item["symbol"]): float(item["volume"]) for item in reply["most_actives"]}
-        except (LookupError, TypeError, ValueError) as error:
+            volumes = {str(item["symbol"]): float(item["volume"]) for item in reply["most_actives"]}
+            to_json(volumes).encode()  # finite numbers and whole characters
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise Unreachable("/screener/stocks/most-actives: a reply that cannot be read") from error
+        return volumes
 
     def _sift(self, volumes: Mapping[str, float], now: datetime, *, volume_counts: bool) -> None:
         """Take into the day what passes, write down what does not; nothing changes if Alpaca does not answer."""
@@ -170,8 +173,9 @@ class ActiveList:
         if not isinstance(trades, dict):
             raise Unreachable("/stocks/trades/latest: a reply that holds no trades")
         for symbol in unknown:
-            price = (trades.get(symbol) or {}).get("p")
-            self._prices[symbol] = float(price) if isinstance(price, int | float) else None
+            trade = trades.get(symbol)
+            price = trade.get("p") if isinstance(trade, dict) else None
+            self._prices[symbol] = price if isinstance(price, int | float) and 0 < price < MOST else None
 
     def _tell(self, left_out: Mapping[str, str]) -> None:
         kinds = defaultdict(list)
@@ -193,8 +197,9 @@ class ActiveList:
             return empty
         try:
             content = json.loads(path.read_text())
+            to_json(content).encode()  # whole characters all through
             return {name: {str(key): str(value) for key, value in content[name].items()} for name in empty}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             self._say(f"{path} cannot be read ({type(error).__name__}) and is begun anew")
             return empty
 
@@ -215,7 +220,7 @@ def read_lists(folder: Path, first: date, last: date) -> dict[date, dict[str, da
                 str(s): datetime.fromisoformat(when) for s, when in json.loads(path.read_text())["symbols"].items()
             }
             in_time = {symbol: when for symbol, when in joined.items() if when < session.close}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s cannot be read (%s): a day without a list", path, type(error).__name__)
             continue
         if in_time:
@@ -277,7 +282,7 @@ def _within(session: Session, minutes: Minutes) -> NDArray[np.bool_]:
 
 def unfit(asset: Mapping[str, Any]) -> str | None:
     """Why an asset of Alpaca's list is not traded here, or None; fields that are not there are not held against it."""
-    exchange = asset.get("exchange")
+    exchange = str(asset.get("exchange"))
     if asset.get("status", "active") != "active" or asset.get("class", "us_equity") != "us_equity":
         return "not an active US stock at Alpaca"
     if asset.get("tradable") is False:

@@ -134,6 +134,8 @@ class AlpacaFeed:
             token = page.get("next_page_token")
             if not token:
                 return
+            if not isinstance(token, str):
+                raise Unreachable("/stocks/bars: a reply whose next page cannot be named")
             if token in tokens or len(tokens) + 1 >= most:
                 raise Unreachable(
                     f"/stocks/bars: page {len(tokens) + 1} of at most {most} leads on to another "
@@ -173,7 +175,7 @@ class AlpacaFeed:
     def check_splits(self, now: datetime) -> list[str]:
         """Compare each symbol's newest stored close with Alpaca's adjusted one; fetch anew whole what is off.
 
-        Returns the symbols that were fetched anew. One whose fetch fails is not in `symbols()` until it succeeds.
+        Returns the symbols that were split. One whose fetch fails is not in `symbols()` until it succeeds.
         """
         first = new_york(now).date() - timedelta(days=self._days_back)
         stored = self._newest_stored(first)
@@ -202,7 +204,7 @@ class AlpacaFeed:
                     pass
             except AlpacaError as error:
                 log.warning("not watched until they are fetched anew: %s (%s)", ", ".join(before), error)
-        return [symbol for symbol in before if symbol not in self._split]
+        return before
 
     def _newest_stored(self, first: date) -> pd.DataFrame:
         """The newest stored bar of each symbol, from `first` on: symbol, timestamp, close, day, and late in the day."""

@@ -154,7 +154,7 @@ class BarStore:
         try:
             note: dict[str, Any] = json.loads(path.read_text())
             return {name: note[name] for name in ("symbols", "feed", "complete")}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"symbols": [], "feed": "", "complete": False}
 
     def _read_day(self, day: date) -> pd.DataFrame:

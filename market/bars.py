@@ -208,7 +208,7 @@ def sift_bars(
     symbol that lost any. Rows outside the regular session are no fault and are left out without a word.
     """
     stamps = pd.to_datetime(frame["timestamp"].astype("str"), utc=True, errors="coerce", format="ISO8601")
-    numbers = {name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in [*PRICES, "volume"]}
+    numbers = {name: _numbers(frame[name]) for name in [*PRICES, "volume"]}
     table = frame.assign(timestamp=stamps.dt.as_unit("us"), **numbers)
     within = (table["timestamp"] >= start) & (table["timestamp"] < end)
     again = within & table.duplicated(["symbol", "timestamp"])
@@ -223,6 +223,14 @@ def sift_bars(
     kept = table[~broken]
     kept = kept[market_time(epoch_minutes(kept["timestamp"])).inside]
     return check_bars(kept, source), {str(symbol): float(share) for symbol, share in shares.items() if share > 0}
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """As float64, NaN for what is no number; of integers that no float holds infinity."""
+    try:
+        return pd.to_numeric(column, errors="coerce").astype("float64")
+    except OverflowError:
+        return pd.to_numeric(column.astype("str"), errors="coerce").astype("float64")
 
 
 def _leave_out(frame: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -91,7 +91,7 @@ class Desk:
         return event
 
     def enter(self, *predictions: Prediction, minute: int = TEN) -> dict[str, str]:
-        self.gate.see(bar(p.symbol, minute - 1, p.price) for p in predictions)
+        self.gate.see(bar(p.symbol, minute - before, p.price) for p in predictions for before in (2, 1))
         return self.entries.enter(minute, SESSION, predictions, self.model, None, self.stopped)
 
     def signals(self) -> list[tuple[str, bool, str]]:

@@ -23,6 +23,7 @@ from market.hours import epoch_minute, local_time, session_on
 SESSION = session_on(date(2026, 11, 24))
 assert SESSION is not None
 TEN = SESSION.open + timedelta(minutes=30)
+BARS = [Bar("NVDA", minute, 100.0, 100.0, 100.0, 100.0, 1.0) for minute in (1, 2)]
 HELD = Position("NVDA", 5, 100.0, epoch_minute(TEN), 98.0, 104.0, 100.0)
 
 
@@ -100,21 +101,21 @@ def test_what_was_planned_is_sold_for_the_planned_reason(desk: Desk) -> None:
 @pytest.mark.parametrize(("price", "reason"), [(97.0, "stop"), (105.0, "target")])
 def test_a_level_that_the_price_has_passed_sells(desk: Desk, price: float, reason: str) -> None:
     desk.broker.position = replace(HELD, last_price=price)
-    desk.gate.see([Bar("NVDA", 1, 100.0, 100.0, 100.0, 100.0, 1.0), Bar("NVDA", 2, price, price, price, price, 1.0)])
+    desk.gate.see([*BARS, Bar("NVDA", 3, price, price, price, price, 1.0)])
     assert desk.sell() == [(reason, 5)]
 
 
 def test_one_absurd_bar_sells_nothing_and_a_second_one_does(desk: Desk) -> None:
     desk.broker.position = replace(HELD, last_price=10.0)
-    desk.gate.see([Bar("NVDA", 1, 100.0, 100.0, 100.0, 100.0, 1.0), Bar("NVDA", 2, 10.0, 10.0, 10.0, 10.0, 1.0)])
+    desk.gate.see([*BARS, Bar("NVDA", 3, 10.0, 10.0, 10.0, 10.0, 1.0)])
     assert desk.sell() == []
-    desk.gate.see([Bar("NVDA", 3, 10.0, 10.0, 10.0, 10.0, 1.0)])
+    desk.gate.see([Bar("NVDA", 4, 10.0, 10.0, 10.0, 10.0, 1.0)])
     assert desk.sell() == [("stop", 5)]
 
 
 def test_what_the_broker_takes_no_stop_for_is_sold_whatever_the_bars_say(desk: Desk) -> None:
     desk.broker.position = replace(HELD, protected=False)
-    desk.gate.see([Bar("NVDA", 1, 100.0, 100.0, 100.0, 100.0, 1.0), Bar("NVDA", 2, 10.0, 10.0, 10.0, 10.0, 1.0)])
+    desk.gate.see([*BARS, Bar("NVDA", 3, 10.0, 10.0, 10.0, 10.0, 1.0)])
     assert desk.sell() == [("unprotected", 5)]
 
 
@@ -134,7 +135,7 @@ def test_the_sale_is_written_down_first_and_leaves_even_when_the_disk_is_full(de
 
 def test_what_was_split_or_is_not_ours_is_left_alone(desk: Desk) -> None:
     desk.record("plan", close={"NVDA": "by hand", "AMD": "by hand"})
-    desk.exits.split.add("NVDA")
+    desk.record("split", symbols=["NVDA"])
     assert desk.sell() == []
     desk.broker.position = replace(HELD, symbol="AMD")
     assert desk.sell() == []
@@ -145,3 +146,9 @@ def test_a_quantity_that_cannot_be_is_not_sold_and_said_once(desk: Desk) -> None
     desk.broker.position = replace(HELD, qty=0)
     assert desk.sell() == desk.sell() == []
     assert desk.said == ["NVDA is not sold, look after it by hand: quantity: 0 of 0 shares"]
+
+
+def test_a_price_that_the_bars_do_not_know_sells_nothing(desk: Desk) -> None:
+    desk.broker.position = replace(HELD, last_price=10.0)  # as the broker's list of positions tells it
+    desk.gate.see(BARS)
+    assert desk.sell() == []

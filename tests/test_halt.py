@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from trading import settings_in
 
 from desk.books import Books
 from desk.brokers import Broker
 from desk.halt import Halt, ask_to_halt, ask_to_resume, asked_to_halt
 from desk.journal import Journal, read_events
+from desk.risk import Gate
+from gates import limits_of
 from market.hours import local_time
 
 MINUTE = 29_540_000
@@ -34,9 +37,8 @@ class Desk:
         self.journal = Journal(folder / "journal.jsonl", "20260302_090000")
         self.books = Books(local_time, self.journal.events)
         self.broker, self.said = FakeBroker(), list[str]()
-        self.halt = Halt(
-            folder, self.books, cast(Broker, self.broker), self.journal, self.record, local_time, self.said.append
-        )
+        gate = Gate(cast(Broker, self.broker), self.books, limits_of(settings_in(folder)), self.said.append)
+        self.halt = Halt(folder, gate, self.journal, self.record, self.said.append)
 
     def record(self, kind: str, **fields: Any) -> dict[str, Any]:
         event = self.journal.append(kind, **fields)
@@ -176,3 +178,43 @@ def test_to_flatten_is_to_halt_and_to_plan_the_sale_of_all_that_is_held(desk: De
     assert desk.books.halt is not None
     assert not (desk.folder / "FLATTEN").exists()
     assert desk.restarted().books.exit_plan == {"NVDA": "by hand", "AMD": "by hand"}
+
+
+def test_to_flatten_alone_halts_as_well(desk: Desk) -> None:
+    desk.hold("NVDA")
+    (desk.folder / "FLATTEN").touch()
+    desk.halt.hear(MINUTE + 1)
+    assert desk.books.halt == "FLATTEN is there, without a word"
+    assert desk.books.exit_plan == {"NVDA": "by hand"}
+
+
+def test_a_halt_of_the_programs_own_makes_void_a_resume_that_was_not_heard_yet(desk: Desk) -> None:
+    desk.halt.begin("a loss", MINUTE)
+    ask_to_resume(desk.folder, NOW)
+    desk.halt.begin("SIGTERM", MINUTE + 1)
+    desk.halt.hear(MINUTE + 2)
+    assert desk.books.halt is not None
+    assert "SIGTERM" in str(asked_to_halt(desk.folder))
+
+
+def test_a_resume_calls_off_what_was_to_be_flattened(desk: Desk) -> None:
+    desk.hold("NVDA")
+    ask_to_halt(desk.folder, "--flatten", NOW, flatten=True)
+    desk.halt.hear(MINUTE)
+    ask_to_resume(desk.folder, NOW)
+    desk.halt.hear(MINUTE + 1)
+    assert desk.books.exit_plan == {}
+
+
+@pytest.mark.parametrize("name", ["RESUME", "FLATTEN"])
+def test_a_word_that_cannot_be_removed_breaks_nothing_off(desk: Desk, name: str) -> None:
+    (desk.folder / name).mkdir()
+    desk.halt.hear(MINUTE)
+    desk.halt.hear(MINUTE + 1)
+
+
+def test_one_wrong_high_equity_is_no_peak(desk: Desk) -> None:
+    for minute, equity in enumerate([100_000.0, 130_000.0, 100_000.0, 100_000.0, 101_000.0, 101_000.0]):
+        desk.record("minute", minute=MINUTE + minute, equity=equity)
+        desk.halt.watch_losses(equity, MINUTE + minute)
+    assert (desk.books.halt, desk.books.peak_equity) == (None, 101_000.0)

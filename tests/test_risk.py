@@ -172,6 +172,7 @@ KNOWN = Known(
     entries=0,
     opening=100_000.0,
     peak=100_000.0,
+    minute=MINUTE,
 )
 
 
@@ -195,10 +196,12 @@ def test_an_entry_within_all_limits_passes() -> None:
         ("fresh bar", {}, {"quote": None}),
         ("fresh bar", {}, {"quote": Quote(MINUTE - 3, 100.0, 100.0)}),
         ("fresh bar", {}, {"quote": Quote(MINUTE + 1, 100.0, 100.0)}),
+        ("fresh bar", {}, {"minute": MINUTE + 2}),
         ("price gap", {"price": 103.1}, {}),
         ("price gap", {"price": 96.9}, {}),
         ("price gap", {}, {"quote": Quote(MINUTE - 1, math.nan, 100.0)}),
         ("price spike", {"price": 1000.0}, {"quote": Quote(MINUTE - 1, 1000.0, 100.0)}),
+        ("price spike", {}, {"quote": Quote(MINUTE - 1, 100.0, math.nan)}),
         ("one position per symbol", {}, {"worth": {"NVDA": 1.0}}),
         ("MAX_OPEN_POSITIONS", {}, {"worth": {f"S{i}": 1.0 for i in range(10)}}),
         ("account", {}, {"account": None}),
@@ -279,6 +282,9 @@ def test_no_more_is_sold_than_there_is_and_no_price_is_nonsense() -> None:
     assert untrusted(5, 5, -1.0) == "price: -1.0 USD"
 
 
+BARS = [Bar("NVDA", MINUTE - before, 100.0, 100.0, 100.0, 100.0, 1.0) for before in (2, 1)]
+
+
 @dataclass
 class FakeBroker:
     """Holds `held` shares of NVDA and takes every order."""
@@ -321,7 +327,7 @@ def test_an_entry_leaves_only_after_it_was_written_down() -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    gate.see([Bar("NVDA", MINUTE - 1, 100.0, 100.0, 100.0, 100.0, 1.0)])
+    gate.see(BARS)
     with pytest.raises(OSError, match="No space"):
         gate.submit(ENTRY, CLOSE, full)
     assert broker.orders == []
@@ -341,10 +347,10 @@ def test_what_was_sent_and_not_heard_of_counts_as_bought() -> None:
             }
         )  # fmt: skip
     gate = Gate(cast(Broker, FakeBroker(held=0)), books, LIMITS, print)
-    gate.see([Bar("NVDA", MINUTE - 1, 100.0, 100.0, 100.0, 100.0, 1.0)])
+    gate.see(BARS)
     assert gate.submit(ENTRY, CLOSE, lambda: None) == "MAX_OPEN_POSITIONS: 10 are open"
     narrow = Gate(gate.broker, books, replace(LIMITS, max_open_positions=20, max_exposure=0.05), print)
-    narrow.see([Bar("NVDA", MINUTE - 1, 100.0, 100.0, 100.0, 100.0, 1.0)])
+    narrow.see(BARS)
     assert str(narrow.submit(ENTRY, CLOSE, lambda: None)).startswith("MAX_EXPOSURE_PCT: 5,500.00 USD")
 
 

@@ -438,9 +438,13 @@ def test_a_minute_that_breaks_off_loses_no_bar_and_no_stop(tmp_path: Path) -> No
 def test_a_signal_that_lasts_over_a_restart_is_written_once(tmp_path: Path) -> None:
     with desk(tmp_path, market(), {("AAA", None): 0.8}) as d:
         d.run(DAYS[0], until=at(DAYS[0], "12:00"))
+        # bought in the second minute: the first bar of a process has none before it that would confirm its price
+        assert [(s["taken"], s["reason"].partition(":")[0]) for s in d.trader.books.signals] == [
+            (False, "price spike"), (True, "ordered"),
+        ]  # fmt: skip
     with desk(tmp_path, market(), {("AAA", None): 0.8}, start=at(DAYS[0], "12:00")) as d:
         d.run(DAYS[0], after=at(DAYS[0], "12:00"))
-        assert len(d.trader.books.signals) == 1
+        assert len(d.trader.books.signals) == 2
 
 
 def test_a_drawdown_starts_from_the_cash_of_the_first_day_whatever_the_setting_says_now(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -137,6 +137,9 @@ class CostlyBroker:
 
     def withdraw_entries(self) -> None:
         self._inner.withdraw_entries()
+
+    def leave_alone(self, symbols: Collection[str]) -> None:
+        self._inner.leave_alone(symbols)
 
     def positions(self) -> Mapping[str, Position]:
         return self._inner.positions()
