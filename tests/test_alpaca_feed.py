@@ -513,7 +513,7 @@ def test_until_a_split_symbol_is_fetched_anew_it_is_not_watched(
 ) -> None:
     split(standin)
     standin.fault("error", path=BARS, status=503, after=1, times=8)
-    assert stored.check_splits(MORNING) == []
+    assert stored.check_splits(MORNING) == ["NVDA"]
     assert "not watched until they are fetched anew: NVDA" in caplog.text
     assert stored.symbols(MORNING) == ["AVGO", "COIN"]
     with pytest.raises(Unreachable):

@@ -138,7 +138,7 @@ class Process:
         self.broker = AlpacaBroker(wire, world.clock, LIMITS.stop_loss, LIMITS.take_profit)
         self.said: list[str] = []
         self.gate = Gate(self.broker, self.books, LIMITS, self.said.append)
-        self.halt = Halt(world.folder, self.books, self.broker, self.journal, self.record, local_time, self.said.append)
+        self.halt = Halt(world.folder, self.gate, self.journal, self.record, self.said.append)
         self.agreement = Agreement(self.books, self.broker, self.journal, self.book, self.said.append)
         self.exits = Exits(self.books, self.gate, self.journal, self.record, self.said.append)
         self.started, self.disk_full, self._unfinished, self._newest = False, False, False, 0
