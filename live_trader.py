@@ -11,7 +11,8 @@ at 04:00, keep every decision and outcome in models/.
     python live_trader.py --resume             a person has looked: buying goes on
     python live_trader.py --flatten            halt, and sell all that is held as soon as the market is open
 
-Ctrl-C ends it in order. Started again it goes on where it was; only a simulated run begins anew. SIGTERM halts besides.
+Ctrl-C ends it in order. Started again it goes on where it was; only a simulated run begins anew. SIGTERM halts
+besides (on Alpaca's bars).
 """
 
 from __future__ import annotations

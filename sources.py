@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from alpaca_wire import READ_TRIES, AlpacaWire
@@ -37,6 +37,7 @@ _OURS = re.compile(
     r"|(model|scaler|features|card|out_of_fold)_\w+\.\w+|current\.json|dataset\.\w+"
     r"|(journal|trade_history|paper_account|followed_trades|trials)\..*"
 )
+STRAY_AGE = timedelta(days=1)
 TRADED_SESSIONS = 5  # of a market that lies in the past; all earlier ones are history
 
 
@@ -113,7 +114,16 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
                 f"{note.parent} cannot be written ({error.strerror}), so nothing was begun. Mend that, or name another "
                 "folder: MODELS_DIR=... DATA_DIR=..."
             ) from error
+    _sweep(settings, now - STRAY_AGE)
     return message
+
+
+def _sweep(settings: Settings, before: datetime) -> None:
+    """Remove temporary files of writers that were killed; those of one that is at work are younger."""
+    for folder in (settings.MODELS_DIR, settings.DATA_DIR):
+        for stray in folder.rglob(".*.tmp"):
+            if stray.is_file() and stray.stat().st_mtime < before.timestamp():
+                stray.unlink(missing_ok=True)
 
 
 def _archive(settings: Settings, simulated: Sequence[Path], stamp: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -91,14 +90,15 @@ class TradeHistory:
         signals, old = self._books.signals, self._books.old_signals()
         if old <= self._archived:
             return
-        months = defaultdict[str, list[str]](list)
+        months = {signal["timestamp"][:7]: list[str]() for signal in signals[self._archived : old]}
         for signal in signals[:old]:
-            months[signal["timestamp"][:7]].append(to_json(signal) + "\n")
+            if (month := signal["timestamp"][:7]) in months:
+                months[month].append(to_json(signal) + "\n")
         folder = archive_folder(self._path)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
-        for month in sorted({signal["timestamp"][:7] for signal in signals[self._archived : old]}):
-            _grow(folder / f"signals_{month}.jsonl", "".join(months[month]).encode(), signals[old - 1]["timestamp"])
+        for month, lines in months.items():
+            _grow(folder / f"signals_{month}.jsonl", "".join(lines).encode(), signals[old - 1]["timestamp"])
         self._version += 1
         self._signals, self._archived = self._signals[old - self._archived :], old
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,18 @@ def test_files_that_a_person_brought_from_another_machine_are_ours(settings: Set
     ):
         (settings.MODELS_DIR / name).touch()
     assert claim(settings, "recorded", now=NOW) is None
+
+
+def test_temporary_files_of_writers_that_were_killed_are_removed_and_those_of_one_at_work_are_not(
+    settings: Settings,
+) -> None:
+    claim(settings, "recorded", now=NOW)
+    folder = settings.DATA_DIR / "bars"
+    folder.mkdir()
+    old, new = folder / ".2026-03-02.parquet.0a1b2c3d.tmp", folder / ".2026-03-02.parquet.4e5f6a7b.tmp"
+    for path, hours in ((old, 25), (new, 1)):
+        path.touch()
+        when = (NOW - timedelta(hours=hours)).timestamp()
+        os.utime(path, (when, when))
+    claim(settings, "recorded", now=NOW)
+    assert list(folder.iterdir()) == [new]
