@@ -14,6 +14,11 @@ from tests.simulation.faults import KINDS
 from tests.simulation.run import Session, run_session, run_sessions
 
 SESSIONS = 500
+STATES = (
+    "power cut", "process killed", "killed with a position", "killed with an entry filled in part",
+    "killed while halted", "ended by the disk", "ended by its keys", "started without an answer", "stop put back",
+    "training broke after the open",
+)  # fmt: skip
 TWICE = 10
 
 
@@ -29,13 +34,13 @@ def test_in_500_sessions_nothing_is_lost_doubled_or_left_unprotected(sessions: l
     assert violations == []
 
 
-def test_every_fault_fired_and_every_end_of_a_process_was_seen(sessions: list[Session]) -> None:
+def test_every_fault_fired_and_every_rare_state_was_seen(sessions: list[Session]) -> None:
     fired, seen = Counter[str](), Counter[str]()
     for session in sessions:
         fired += session.fired
         seen += session.seen
     assert [kind for kind in KINDS if fired[kind] < 20] == []
-    assert {"power cut", "process killed", "ended by the disk", "started without an answer"} <= set(seen)
+    assert [state for state in STATES if seen[state] < 20] == []
 
 
 def test_a_seed_gives_the_same_session_again_whatever_the_hash_seed(sessions: list[Session]) -> None:

@@ -38,6 +38,7 @@ class Exchange:
         self.fills: list[tuple[str, int, int]] = []  # symbol, shares (negative: sold), price
         self.touched: set[str] = set()  # symbols in which a person traded
         self.short: str | None = None  # what was sold without being held
+        self.lapsed: str | None = None  # of what a level ended with its day
         self.caps_legs = bool(seed % 2)  # what Alpaca does with legs larger than the position is not documented
         self.lag_until, self._before_fill = 0.0, dict[str, int]()
         self.prices = market.prices(now)
@@ -67,6 +68,8 @@ class Exchange:
                 self._end(order, "rejected")
             elif order.day and not open_ and self.market.next_close(order.submitted) <= now:
                 self._end(order, "expired")
+                if order.kind != "market":
+                    self.lapsed = order.symbol
             elif open_ and order.armed:
                 self._meet(order, now)
 

@@ -8,7 +8,7 @@ about it, and fails.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping
 from random import Random
 
 ACTIVE_SHARE = 0.25
@@ -20,7 +20,8 @@ KINDS = {
     "crash before a disk operation": 0.0008,
     "crash after a disk operation": 0.0008,
     "killed between two minutes": 0.004,
-    "killed at a bad moment": 0.1,
+    "killed as an entry is filled in part": 0.5,
+    "killed while halted": 0.05,
     "starts on a full disk": 0.2,
     "stopped in order": 0.003,
     "SIGTERM": 0.001,
@@ -29,7 +30,7 @@ KINDS = {
     "no answer, but booked": 0.01,
     "too many requests": 0.005,
     "broker away for minutes": 0.001,
-    "keys refused": 0.0003,
+    "keys refused": 0.0006,
     # orders
     "duplicate id in disguise": 0.15,
     "order refused": 0.08,
@@ -77,7 +78,7 @@ KINDS = {
     "write fails": 0.001,
     "write falls short": 0.003,
     "fsync fails": 0.003,
-    "rename fails": 0.005,
+    "rename fails": 0.015,
     # time
     "clock steps back": 0.003,
     "clock steps ahead": 0.003,
@@ -88,19 +89,24 @@ KINDS = {
 class Faults:
     """Decides whether a fault fires, from a random source of its own. While `calm`, none does.
 
-    `always` names kinds that are active whatever the seed says.
+    `rates` names kinds that are active whatever the seed says, each with a probability of its own.
     """
 
-    def __init__(self, random: Random, always: Set[str] = frozenset()) -> None:
+    def __init__(self, random: Random, rates: Mapping[str, float]) -> None:
         self.random = random
-        self.active = {kind for kind in KINDS if random.random() < ACTIVE_SHARE or kind in always}
+        self.active = {kind for kind in KINDS if random.random() < ACTIVE_SHARE} | rates.keys()
+        self._rates = {**KINDS, **rates}
         self.fired: Counter[str] = Counter()
         self.calm = False
         self.count = 0
 
     def fires(self, kind: str) -> bool:
-        if self.calm or kind not in self.active or self.random.random() >= KINDS[kind]:
+        if self.calm or kind not in self.active or self.random.random() >= self._rates[kind]:
             return False
         self.fired[kind] += 1
         self.count += 1
         return True
+
+    def power_fails(self) -> bool:
+        """Whether the machine goes down with a process that is killed."""
+        return not self.calm and self.random.random() < 0.5

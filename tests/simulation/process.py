@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+from contextlib import suppress
 from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -62,13 +63,13 @@ class Process:
     def _bury(self, *, power: bool | None = None) -> None:
         """What a killed process, or a power cut, leaves."""
         world = self._world
-        seen, exchange, random = world.seen, world.exchange, world.faults.random
+        seen, exchange = world.seen, world.exchange
         if power is None:
-            power = not world.faults.calm and random.random() < 0.5
+            power = world.faults.power_fails()
             seen["power cut" if power else "process killed"] += 1
             seen["killed with a position"] += any(exchange.ours.values())
             seen["killed with an entry filled in part"] += self._half_filled()
-            seen["killed while halted"] += world.person.halted_since is not None
+            seen["killed while halted"] += self._halted()
         world.threads.killed()
         if self._journal is not None:
             self._journal._lock.close()
@@ -117,11 +118,16 @@ class Process:
 
     def _ends(self, trader: LiveTrader) -> bool:
         world, fires = self._world, self._world.faults.fires
-        if fires("killed between two minutes") or (self._bad_moment() and fires("killed at a bad moment")):
+        if (
+            fires("killed between two minutes")
+            or (self._half_filled() and fires("killed as an entry is filled in part"))
+            or (self._halted() and fires("killed while halted"))
+        ):
             world.crash("between two minutes")
         if fires("SIGTERM"):
             world.trace("SIGTERM")
-            trader.halt_for("SIGTERM", world.machine_now())
+            with suppress(KeysRefused):
+                trader.halt_for("SIGTERM", world.machine_now())
             trader.flush()
             return True
         if fires("stopped in order"):
@@ -130,9 +136,8 @@ class Process:
             return True
         return False
 
-    def _bad_moment(self) -> bool:
-        """Between two minutes: with an entry that is filled in part, or halted."""
-        return self._half_filled() or self._world.person.halted_since is not None
+    def _halted(self) -> bool:
+        return self._world.halted or self._world.person.halted_since is not None
 
     def _half_filled(self) -> bool:
         return any(order.side == "buy" and order.filled for order in self._world.exchange.live.values())

@@ -17,11 +17,12 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from tests.simulation.faults import KINDS
+from tests.simulation.faults import KINDS, Faults
 from tests.simulation.oracles import Violation
 from tests.simulation.world import World
 
@@ -40,13 +41,13 @@ class Session:
     log: list[str] = field(default_factory=list)
 
 
-def run_session(seed: int, *, log: bool = False, always: Set[str] = frozenset()) -> Session:
-    """Simulate one seed in a folder of its own; faults of the kinds `always` may fire, whatever the seed says."""
+def run_session(seed: int, *, log: bool = False, rates: Mapping[str, float] | None = None) -> Session:
+    """Simulate one seed in a folder of its own; faults of the kinds in `rates` as often as that, in every seed."""
     logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix=f"session-{seed}-", dir=SHM if SHM.is_dir() else None))
     violation = None
     try:
-        world = World(seed, folder, log=log, always=always)
+        world = World(seed, folder, partial(Faults, rates=rates or {}), log=log)
         try:
             world.run()
         except Violation as error:
@@ -65,9 +66,14 @@ def run_session(seed: int, *, log: bool = False, always: Set[str] = frozenset())
         logging.disable(logging.NOTSET)
 
 
+def _begin() -> None:
+    """Of a process, once all is imported: each crash collects what it left, and need not look at the modules."""
+    gc.freeze()
+
+
 def run_sessions(seeds: Iterable[int], jobs: int) -> Iterator[Session]:
     """Simulate many, in processes of their own; in the order of the seeds."""
-    with multiprocessing.get_context("spawn").Pool(jobs, initializer=gc.freeze) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=_begin) as pool:
         yield from pool.imap(run_session, seeds, chunksize=4)
 
 

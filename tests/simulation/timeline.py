@@ -25,7 +25,7 @@ class Timeline:
         opens, closes = (moment.timestamp() for moment in self.sessions[0][1:])
         again = self.sessions[1].open.timestamp()
         mornings = [at_new_york(session.day, "04:00").timestamp() for session in self.sessions]
-        evening = at_new_york(self.sessions[0].day, "20:00").timestamp()
+        self.evening = evening = at_new_york(self.sessions[0].day, "20:00").timestamp()
         self.start, self.end = mornings[0] - 2 * MINUTE, again + 21.5 * MINUTE
         starts = [random.uniform(opens + 600, closes - 1800), closes - CALM_SECONDS, again + 12 * MINUTE]
         self._calm = [(start, start + CALM_SECONDS) for start in starts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,16 +31,27 @@ STEPS_SECONDS = (1.0, 70.0, 600.0, 3600.0)  # by which a clock is set wrong
 
 
 class World:
-    """Everything of one seed, in an empty `folder`; `run` ends with the session, or with a Violation."""
+    """Everything of one seed, in an empty `folder`; `run` ends with the session, or with a Violation.
 
-    def __init__(self, seed: int, folder: Path, *, log: bool = False, always: Set[str] = frozenset()) -> None:
+    What fails and when things happen are made by `faults` and `timeline`, of a random source each.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        faults: Callable[[Random], Faults],
+        timeline: Callable[[Random], Timeline] = Timeline,
+        *,
+        log: bool = False,
+    ) -> None:
         def random() -> Random:
             return Random(source.getrandbits(64))
 
         source = Random(seed)
         self._folder, self.models = folder, folder / "models"
         self.settings = settings_in(folder)
-        self.faults, self.timeline = Faults(random(), always), Timeline(random())
+        self.faults, self.timeline = faults(random()), timeline(random())
         self.market = Market(random(), self.timeline.sessions)
         self.confidence = confidences(self.market, random())
         self.time = self.timeline.start
