@@ -137,7 +137,8 @@ def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str],
                 waiting = True
                 continue
         held = plural(len(trader.books.live_trades()), "trade")
-        say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree: {held} under way")
+        halted = f"; halted: {trader.books.halt}" if trader.books.halt else ""
+        say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree: {held} under way{halted}")
         return now
     raise AssertionError("a clock of minutes does not end before the start")
 

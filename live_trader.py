@@ -90,7 +90,8 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
         if ending.terminated and asked_to_halt(settings.MODELS_DIR) is None:  # it was not trading yet
             ask_to_halt(settings.MODELS_DIR, "SIGTERM", f"{new_york(utc_now()):%Y-%m-%dT%H:%M}")
         held = LiveTrader(settings).get_performance_summary()["open_trades"]
-        console.print(f"stopped; all is on disk, {held} positions stay with their stops in {place}")
+        how = "stopped by SIGTERM and halted, back: --resume" if ending.terminated else "stopped"
+        console.print(f"{how}; all is on disk, {held} positions stay with their stops in {place}")
     summary = LiveTrader(settings).get_performance_summary()
     return (1 if failures else 0), {"market": "alpaca", "broker": broker, "failures": failures, **summary}
 
