@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(days=7)  # how far a comparison reads back, beyond the trades that are followed
 FREE_SECONDS, POLL_SECONDS = 15.0, 0.5  # for legs to end and shares to come free; seen to take 7 s on paper
+ARM_TRIES = 5  # a second apart, until what holds shares without protecting them has ended
 FILL_SECONDS = 1.0  # what a market order takes to fill; its levels are then set in the same minute
 
 
@@ -125,8 +126,23 @@ class AlpacaBroker:
                 self._wire.wait(FILL_SECONDS)
                 self._refresh()
             self._hands.sent = False
+            self._look_after([trade for trade in self._trades.values() if trade.symbol not in self._alone])
+        executions = [e for e in self._executions(self._trades.values()) if e.id not in self._told]
+        self._told |= {e.id for e in executions}
+        self._over |= {name for name, trade in self._trades.items() if trade.ended and not trade.gone}
+        self._trades = {name: trade for name, trade in self._trades.items() if not trade.ended}
+        if executions:
+            self._money = None
+        return executions
+
+    def _look_after(self, trades: Sequence[AlpacaTrade]) -> None:
+        """Look after each, and again those whose stop waits for something else to end, for as long as that may take."""
+        for attempt in range(ARM_TRIES):
+            if attempt:
+                self._wire.wait(FILL_SECONDS)
+                self._refresh()
             minute = int(self._now().timestamp() // 60)  # bars may be behind, orders are not
-            for trade in [trade for trade in self._trades.values() if trade.symbol not in self._alone]:
+            for trade in trades:
                 try:
                     self._hands.look_after(trade, minute)
                 except (
@@ -135,13 +151,9 @@ class AlpacaBroker:
                     ValueError,
                 ) as error:  # one symbol's trouble leaves the others looked after
                     log.warning("%s: looked after again in a minute: %s", trade.symbol, error)
-        executions = [e for e in self._executions(self._trades.values()) if e.id not in self._told]
-        self._told |= {e.id for e in executions}
-        self._over |= {name for name, trade in self._trades.items() if trade.ended and not trade.gone}
-        self._trades = {name: trade for name, trade in self._trades.items() if not trade.ended}
-        if executions:
-            self._money = None
-        return executions
+            trades = [trade for trade in trades if trade.bare]
+            if not trades:
+                return
 
     def recent_executions(self) -> list[Execution]:
         """What our orders of the last days have become, compared with the shares in the account.

@@ -95,6 +95,13 @@ class AlpacaTrade:
         return self.held - sum(o.qty - o.filled for o in self.live_exits if o.kind != "limit")
 
     @property
+    def bare(self) -> bool:
+        """Whether shares wait for their stop until something else has ended: the rest of the entry, or old levels."""
+        waits = bool(self.live_exits) and self.uncovered != 0
+        waits |= self.entry is not None and self.entry.status == "pending_cancel"
+        return self.protected and self.held > 0 and waits and not self.selling
+
+    @property
     def selling(self) -> bool:
         """Whether a sale at the market is under way, or may be."""
         sales = f"{self.id}-sell-"
