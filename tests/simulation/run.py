@@ -92,7 +92,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"seed {session.seed}: {session.violation or 'no violation'}; trace {session.trace}")
         return 1 if session.violation else 0
     fired, seen, violations = Counter[str](), Counter[str](), list[Session]()
-    for session in run_sessions(range(arguments.first_seed, arguments.first_seed + arguments.sessions), arguments.jobs):
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.sessions)
+    for done, session in enumerate(run_sessions(seeds, arguments.jobs), 1):
+        if done % PROGRESS == 0 and done < arguments.sessions:
+            print(f"{done} sessions, {len(violations)} violations so far", flush=True)
         fired += session.fired
         seen += session.seen
         if session.violation is not None:
