@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     fired, seen, violations = Counter[str](), Counter[str](), list[Session]()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.sessions)
     for done, session in enumerate(run_sessions(seeds, arguments.jobs), 1):
-        if done % PROGRESS == 0 and done < arguments.sessions:
+        if done % 1000 == 0 and done < arguments.sessions:
             print(f"{done} sessions, {len(violations)} violations so far", flush=True)
         fired += session.fired
         seen += session.seen
