@@ -193,8 +193,10 @@ def enter(wire: AlpacaWire, symbol: str, client_id: str = "entry-1") -> Placed:
 # --- the trading API -------------------------------------------------------------------------------------------------
 
 
-def test_account_and_clock(account: AlpacaAccount, standin: StandIn) -> None:
+def test_account_asset_and_clock(account: AlpacaAccount, standin: StandIn, symbol: str) -> None:
     assert account.read()[0].cash == 100_000
+    assert account.tradable(symbol)
+    assert not account.tradable("NOSUCH")
     assert account.clock_problem(standin.now(), at_new_york(MONDAY, "16:00")) is None
     standin.set_clock(at_new_york(MONDAY, "16:30"))
     assert account.clock()["is_open"] is False
