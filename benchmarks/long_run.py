@@ -39,7 +39,7 @@ from trader import LiveTrader
 sys.path.insert(0, str(ROOT / "tests"))
 from trading import FakeTime, publish_eager_model, settings_in
 
-HISTORY_SESSIONS = 12
+HISTORY_SESSIONS = 24  # more than DAYS_BACK, so that an evening looks at as much on the first day as on the last
 WARM_SESSIONS = 2  # after which memory and files are compared
 
 
