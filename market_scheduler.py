@@ -195,13 +195,16 @@ class MarketScheduler:
 
     def _finish_training(self, day: date, training: Training) -> None:
         self._training = None  # first, so that an outcome that raises is not asked for every minute from now on
-        result = training.outcome()
-        if result is None:
-            self._training = day, training
-        else:
-            self._trader.record_duty("train", str(day), *result)
-            if result[0] != "skipped":
-                self._say(f"training of {day} {result[0]}: {result[1]}")
+        result: tuple[str, str] | None = "failed", "what became of it cannot be told"
+        try:
+            result = training.outcome()
+        finally:
+            if result is None:
+                self._training = day, training
+            else:
+                self._trader.record_duty("train", str(day), *result)
+        if result is not None and result[0] != "skipped":
+            self._say(f"training of {day} {result[0]}: {result[1]}")
 
     def _rebalance_due(self, now: datetime) -> None:
         session = session_on(new_york(now).date())

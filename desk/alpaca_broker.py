@@ -140,7 +140,10 @@ class AlpacaBroker:
         for attempt in range(ARM_TRIES):
             if attempt:
                 self._wire.wait(FILL_SECONDS)
-                self._refresh()
+                try:
+                    self._refresh()
+                except (Refused, Unreachable):
+                    return  # the next minute goes on
             minute = int(self._now().timestamp() // 60)  # bars may be behind, orders are not
             for trade in trades:
                 try:

@@ -87,7 +87,7 @@ class AlpacaHands:
         entry = trade.entry
         if entry is None:
             self.probe(trade)
-        elif entry.live and (now_minute >= trade.expires_minute or (entry.filled and now_minute > entry.minute)):
+        elif entry.live and (now_minute >= trade.expires_minute or _had_its_minute(trade, entry, now_minute)):
             self.cancel(entry)  # shares of a part fill have no legs while the rest may still come
             trade.take([self._account.order(entry.id)])
             entry = trade.entry
@@ -221,6 +221,15 @@ def _base_price(error: Refused) -> float | None:
     except Unreachable:
         return None
     return price if price > 0 else None
+
+
+def _had_its_minute(trade: AlpacaTrade, entry: Placed, now_minute: int) -> bool:
+    """Whether an entry filled in part has waited for its rest, by Alpaca's clock or by ours, which may differ."""
+    if not entry.filled:
+        return False
+    if trade.part_seen is None:
+        trade.part_seen = now_minute
+    return now_minute > entry.minute or now_minute != trade.part_seen
 
 
 def _taken_already(error: Refused) -> bool:

@@ -32,6 +32,7 @@ class AlpacaTrade:
     unsure_sale: str | None = None  # client id of a sale of which no usable answer has come
     misses: int = 0  # look-ups in a row without a trace of the entry
     gone: bool = False  # refused, or found never to have arrived
+    part_seen: int | None = None  # minute here in which the entry was first seen filled in part
     levelled: bool = False
     protected: bool = True
 
@@ -97,9 +98,11 @@ class AlpacaTrade:
     @property
     def bare(self) -> bool:
         """Whether shares wait for their stop until something else has ended: the rest of the entry, or old levels."""
-        waits = bool(self.live_exits) and self.uncovered != 0
-        waits |= self.entry is not None and self.entry.status == "pending_cancel"
-        return self.protected and self.held > 0 and waits and not self.selling
+        if self.entry is None or self.held <= 0 or self.selling or not self.protected:
+            return False
+        if self.entry.live:
+            return self.entry.status == "pending_cancel"
+        return bool(self.live_exits) and self.uncovered != 0
 
     @property
     def selling(self) -> bool:

@@ -238,7 +238,8 @@ def at_the_end(world: World) -> None:
     """The session ended with a trader that worked, and nothing is lost."""
     nothing_lost(world)
     trader, day = world.trader, f"{world.timeline.sessions[0].day}"
-    trained = trader is not None and ("train", day) in trader.books.duties
+    written = read_events(world.models / "journal.jsonl")
+    trained = any(e["kind"] == "duty" and (e["duty"], e["session"]) == ("train", day) for e in written)
     if world.time > world.timeline.evening and not trained and not world.seen["training broke after the open"]:
         raise Violation(f"a training of {day} was neither done nor missed")
     if world.ticks < TICKS_TO_AGREE:

@@ -100,14 +100,12 @@ def main(argv: list[str] | None = None) -> int:
         seen += session.seen
         if session.violation is not None:
             violations.append(session)
+            print(f"seed {session.seed} {session.violation}", flush=True)
+            print(f"    python -m tests.simulation.run --seed {session.seed} --log", flush=True)
     for kind in KINDS:
         print(f"{fired[kind]:8,}  {kind}")
     for state, count in sorted(seen.items()):
         print(f"{count:8,}  {state}")
-    for session in violations:
-        print(
-            f"seed {session.seed} {session.violation}\n    python -m tests.simulation.run --seed {session.seed} --log"
-        )
     silent = [kind for kind in KINDS if not fired[kind]]
     if silent:
         print(f"never fired: {', '.join(silent)}")

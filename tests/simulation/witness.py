@@ -34,6 +34,9 @@ class WatchedJournal(Journal):
         self._witness, self._trace = witness, trace
         self._waiting: list[Event] = []
         super().__init__(path, stamp)
+        for event in self.events:  # what a killed process wrote and did not sync is on disk from this start on
+            if event["kind"] in ("halt", "resume"):
+                witness.halted = event["kind"] == "halt"
 
     def append(self, kind: str, **fields: Any) -> Event:
         event = super().append(kind, **fields)
