@@ -278,8 +278,10 @@ class Arena:
 def run(kills: int, seed: int, folder: Path, *, spawn: bool) -> Tally:
     """Kill so often; raises Violation."""
     arena = Arena(folder, seed, spawn=spawn)
-    for _ in range(kills):
+    for done in range(1, kills + 1):
         arena.one_kill()
+        if done % 100 == 0:
+            print(f"{done} kills, 0 violations so far", flush=True)
     arena.end()
     return arena.tally
 

@@ -237,7 +237,7 @@ def nothing_lost(world: World) -> None:
 def at_the_end(world: World) -> None:
     """The session ended with a trader that worked, and nothing is lost."""
     nothing_lost(world)
-    trader, day = world.trader, f"{world.timeline.sessions[0].day}"
+    day = f"{world.timeline.sessions[0].day}"
     written = read_events(world.models / "journal.jsonl")
     trained = any(e["kind"] == "duty" and (e["duty"], e["session"]) == ("train", day) for e in written)
     if world.time > world.timeline.evening and not trained and not world.seen["training broke after the open"]:
