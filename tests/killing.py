@@ -235,7 +235,11 @@ class Arena:
         for symbol in held.keys() & held_before.keys() - selling:
             qty = min(held[symbol], held_before[symbol])
             if self.standin.stopped_shares(symbol) < qty:
-                raise Violation(f"{symbol}: {qty} shares held over the restart have no stop a minute after it")
+                rows = "\n".join(map(str, self.standin.orders(symbol=symbol)[-8:]))
+                raise Violation(
+                    f"{symbol}: {qty} shares held over the restart have no stop a minute after it, at "
+                    f"{self.standin.now()}; its last orders:\n{rows}"
+                )
 
     def check_files(self) -> None:
         """All files can be read, and every line that was acknowledged is there once."""
