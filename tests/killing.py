@@ -206,14 +206,14 @@ class Arena:
         """Start, look, kill at a random moment, look again."""
         if self.standin.now() > self.sessions[-1].close - timedelta(hours=3):
             self.begin_anew()
-        held_before = self.held()
+        held_before, began = self.held(), self.standin.now()
         life, in_start = self.life(), self.random.random() < STARTS_KILLED
         if in_start:
             self.tally.in_start += 1
         else:
             if not life.until("look"):
                 raise Violation("the process ended by itself")
-            self.look(held_before)
+            self.look(held_before, began)
             life.go_on()
         time.sleep(self.random.uniform(0, LIFE_SECONDS))
         life.kill()
@@ -227,12 +227,15 @@ class Arena:
     def held(self) -> dict[str, int]:
         return {symbol: int(float(p["qty"])) for symbol, p in self.standin.positions().items()}
 
-    def look(self, held_before: dict[str, int]) -> None:
-        """Two minutes after a start: what was held before it has its stops, or is being sold."""
+    def look(self, held_before: dict[str, int], began: datetime) -> None:
+        """Two minutes after a start: what was held before it has its stops, is being sold, or was sold since."""
         self.tally.looked += 1
         held = self.held()
+        bought_since = {
+            o["symbol"] for o in self.standin.orders(side="buy") if datetime.fromisoformat(o["created_at"]) >= began
+        }
         selling = {o["symbol"] for o in self.standin.orders(side="sell", type="market") if o["status"] not in ENDED}
-        for symbol in held.keys() & held_before.keys() - selling:
+        for symbol in (held.keys() & held_before.keys()) - selling - bought_since:
             qty = min(held[symbol], held_before[symbol])
             if self.standin.stopped_shares(symbol) < qty:
                 rows = "\n".join(map(str, self.standin.orders(symbol=symbol)[-8:]))
