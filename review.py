@@ -32,6 +32,7 @@ from learning.verification import verify
 from learning.win_rates import win_rates
 from market.feeds import BarFeed
 from market.hours import Session, epoch_minute, market_time
+from memory import give_back
 from sources import stamp_of
 
 WARM_UP_SESSIONS = 4  # before the day, so that thin symbols are warm too
@@ -44,7 +45,9 @@ def evening_review(settings: Settings, feed: BarFeed) -> Callable[[datetime, Boo
     """A function that reviews the day of `now` and returns what there is to say; see `review`."""
 
     def make(now: datetime, books: Books) -> str:
-        return "\n  ".join(review(settings, feed, books, now)["words"])
+        words = review(settings, feed, books, now)["words"]
+        give_back()  # a month of bars was read, and this process goes on for weeks
+        return "\n  ".join(words)
 
     return make
 
