@@ -12,12 +12,13 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from env_file import BadEnvFile, read_env_file
+from setting_rules import Between, Matches, OneOf
 
 # --- Model -----------------------------------------------------------------------------------------------------------
 ML_MODEL_TYPE = "random_forest"  # or "gradient_boosting"
@@ -75,42 +76,6 @@ ALPACA_DATA_URL = "https://data.alpaca.markets"
 
 class BadSetting(ValueError):
     """A setting that cannot be used: names it, its value, where it came from, what is allowed."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """A number within [low, high]; `unit` is for the message."""
-
-    low: float
-    high: float
-    unit: str
-
-    def explain(self, value: object) -> str | None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        allowed = f"{self.low:g} to {self.high:g} {self.unit}"
-        return None if number and self.low <= value <= self.high else allowed  # type: ignore[operator]
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """One of these words."""
-
-    words: tuple[str, ...]
-
-    def explain(self, value: object) -> str | None:
-        return None if value in self.words else "one of " + ", ".join(self.words)
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Text of this form, described by `words`."""
-
-    pattern: str
-    words: str
-    spelt: Callable[[str], str] = str  # how items of a list are written
-
-    def explain(self, value: object) -> str | None:
-        return None if isinstance(value, str) and re.fullmatch(self.pattern, value) else self.words
 
 
 _SHARE = Between(0.0001, 0.5, "(a fraction: 0.02 is 2%)")

@@ -112,7 +112,7 @@ def run_live(
         finally:
             if ending.terminated:  # whatever else ends the run just then
                 trader.halt_for("SIGTERM", timing.now())
-            trader.flush()
+            trader.keeping.flush()
     return scheduler
 
 

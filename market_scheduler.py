@@ -18,7 +18,6 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
-import schedule
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +27,6 @@ from config import Settings
 from desk.books import Books, BooksDisagree
 from market.clock import utc_now
 from market.hours import (
-    NEW_YORK,
     Session,
     at_new_york,
     epoch_minute,
@@ -160,10 +158,7 @@ class MarketScheduler:
 
     def _evening(self, now: datetime) -> datetime:
         """TRAIN_TIME after the last session that has closed."""
-        session = last_closed(now)
-        due = at_new_york(session.day, self._settings.TRAIN_TIME)
-        # a TRAIN_TIME before the close means the early hours of the next day
-        return due if due >= session.close else due + timedelta(days=1)
+        return after_close(last_closed(now), self._settings.TRAIN_TIME)
 
     def _review_due(self, now: datetime) -> None:
         """At TRAIN_TIME, or later in the night; of a session that nobody traded there is nothing to review."""
@@ -236,32 +231,34 @@ class MarketScheduler:
             self._say(f"{today:%A %Y-%m-%d}: no session, nothing new to learn; next open {_local(next_open(now))}")
 
 
-def duty_jobs(settings: Settings) -> schedule.Scheduler:
-    """The documented daily duties as jobs of a scheduler of our own, for the times of the next ones.
-
-    `schedule` reckons in the machine's local time and forgets what it missed, so it tells when to look, never what is
-    due: that is `MarketScheduler.tick`'s, from the books.
-    """
-    jobs = schedule.Scheduler()
-    for tag, hhmm in (("training", settings.TRAIN_TIME), ("rebalance", settings.REBALANCE_TIME)):
-        jobs.every().day.at(hhmm, "America/New_York").do(log.debug, "%s is due", tag).tag(tag)
-    return jobs
-
-
 def _local(when: datetime) -> str:
     return f"{new_york(when):%a %Y-%m-%d %H:%M %Z}"
 
 
-def _on_session_day(run: datetime) -> datetime:
-    """The first run of a daily job on a day with a session: on others there is nothing to learn or to sell."""
-    while session_on(run.date()) is None:
-        run = at_new_york(run.date() + timedelta(days=1), f"{run:%H:%M}")
-    return run
+def after_close(session: Session, hhmm: str) -> datetime:
+    """New York's `hhmm` after a session has closed; before the close's hour, that of the early next day."""
+    due = at_new_york(session.day, hhmm)
+    return due if due >= session.close else at_new_york(session.day + timedelta(days=1), hhmm)
+
+
+def next_training(settings: Settings, now: datetime) -> datetime:
+    """When the newest session that is not learnt from by `now` will be."""
+    session = last_closed(now)
+    while (due := after_close(session, settings.TRAIN_TIME)) <= now:
+        session = next_session(session.open)
+    return due
+
+
+def next_rebalance(settings: Settings, now: datetime) -> datetime:
+    """REBALANCE_TIME of the next day with a session."""
+    session = last_closed(now)
+    while (due := at_new_york(session.day, settings.REBALANCE_TIME)) <= now:
+        session = next_session(session.open)
+    return due
 
 
 def status(settings: Settings, now: datetime) -> dict[str, str]:
     """The market and the duties at `now`, in words; times are New York's."""
-    jobs = {next(iter(job.tags)): job.next_run for job in duty_jobs(settings).jobs}
     session: Session = last_opened(now)
     return {
         "now": _local(now),
@@ -269,7 +266,8 @@ def status(settings: Settings, now: datetime) -> dict[str, str]:
         "session": f"{session.day}, {session.minutes} minutes" if is_open(now) else "none",
         "next open": _local(next_open(now)),
         "next close": _local(next_close(now)),
-        **{f"next {tag}": _local(_on_session_day(run.astimezone(NEW_YORK))) for tag, run in jobs.items() if run},
+        "next training": _local(next_training(settings, now)),
+        "next rebalance": _local(next_rebalance(settings, now)),
     }
 
 

@@ -190,7 +190,7 @@ def run_replay(
                 scheduler.run(now for now in clock if epoch_minute(now) > done)
                 bar.advance(task)
         finally:
-            trader.flush()
+            trader.keeping.flush()
     return Replay(trader, scheduler.failures)
 
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from agreement import Agreement
@@ -17,10 +16,10 @@ from desk.halt import Halt
 from desk.journal import Event, Journal, read_events
 from desk.orders import Execution
 from desk.risk import Gate, beyond_levels
-from desk.trade_history import TradeHistory, secure_view
 from entries import Entries
 from exits import Exits
 from gates import first_no, limits_of
+from keeping import Keeping
 from learning.model_store import NoModel, PublishedModel
 from learning.prediction_log import PredictionLog
 from learning.reviews import Review
@@ -76,7 +75,7 @@ class LiveTrader:
         if feed and broker and journal and predictor:
             self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
             self.books = Books(local_time, journal.events)
-            self._history = TradeHistory(self._view_path, self.books)
+            self.keeping = Keeping(self.settings.MODELS_DIR, self.books, broker, journal, predictor, say)
             self._watch = Watch(feed, self.settings.SYMBOLS, say)
             self._agreement = Agreement(self.books, broker, journal, self._book, say)
             self._gate = Gate(broker, self.books, limits_of(self.settings), say)
@@ -91,7 +90,6 @@ class LiveTrader:
         self._began_minute = 0  # the newest that was begun
         self._unfinished = False  # whether the last minute broke off
         self._model_id: str | None = None
-        self._disk_trouble: str | None = None  # why the last minute is not on disk
         self._tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -105,7 +103,7 @@ class LiveTrader:
 
     def start(self, now: datetime) -> None:
         """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
-        secure_view(self._view_path, self.books, new_york(now).strftime("%Y%m%d_%H%M%S"))
+        self.keeping.secure_view(now)
         self._broker.resume(self.books.tag, self.books.trades.values())
         if self.books.first_cash is None:
             account = self._broker.account()
@@ -115,7 +113,7 @@ class LiveTrader:
         self.reconcile(now)
         self.entries.above = set(self.books.above)
         self.halt.hear(epoch_minute(now))
-        self._to_disk(now, self._history.flush, self._archive)
+        self.keeping.start(now)
 
     def reconcile(self, now: datetime) -> None:
         """Let the books hear what the broker did and they missed. Raises BooksDisagree."""
@@ -172,7 +170,7 @@ class LiveTrader:
             try:
                 predictions = self._predict(now, symbols, bars, since, model)
             except OSError as error:  # history or predictions that the disk does not take
-                self._disk_failed(now, error)
+                self.keeping.failed(now, error)
             if session.open < now < session.close:
                 self._tally.count(now, len(symbols), predictions)
                 review, stopped = self._predictor.review(now), self._stopped()
@@ -191,8 +189,8 @@ class LiveTrader:
             return "watching only (--no-entries)"
         if self.books.halt is not None:
             return f"halted: {self.books.halt}"
-        if self._disk_trouble is not None:
-            return self._disk_trouble
+        if self.keeping.trouble is not None:
+            return self.keeping.trouble
         return "books and broker could not be compared" if self._agreement.missing else None
 
     def _model(self, now: datetime) -> PublishedModel | None:
@@ -272,34 +270,9 @@ class LiveTrader:
             self._record("session", **event)
             for line in self._tally.lines(self.books, account, event):
                 self._say(line)
-            self._to_disk(now, self.flush, self._predictor.log.compress_old, self._archive)
+            self.keeping.end_session(now)
         elif self._journal.syncs_each_minute:
-            self._to_disk(now, self._broker.save, self._journal.sync, self._predictor.write, self._history.write)
-
-    def _to_disk(self, now: datetime, *steps: Callable[[], object]) -> None:
-        """A disk that takes nothing stops entries and not exits; the next minute tries again, with all of it."""
-        try:
-            for step in steps:
-                step()
-        except OSError as error:
-            self._disk_failed(now, error)
-        else:
-            if self._disk_trouble is not None:
-                self._say(f"{new_york(now):%Y-%m-%d %H:%M}  the disk takes the books again")
-            self._disk_trouble = None
-
-    def _disk_failed(self, now: datetime, error: OSError) -> None:
-        if self._disk_trouble is None:
-            self._say(f"{new_york(now):%Y-%m-%d %H:%M}  nothing is bought until the disk takes the books: {error}")
-        self._disk_trouble = f"the disk does not take the books ({error.strerror})"
-
-    def flush(self) -> None:
-        """Bring everything to disk. The broker's own memory comes first: what it tells again the books may miss, but
-        they must not know more than it does."""
-        self._broker.save()
-        self._journal.sync()
-        self._predictor.write()
-        self._history.flush()
+            self.keeping.end_minute(now)
 
     # --- the books ---------------------------------------------------------------------------------------------------
 
@@ -320,10 +293,3 @@ class LiveTrader:
         self._record("execution", execution=asdict(execution))
         if execution.kind == "fill" and before is not None:
             self._say(told(execution, before))
-
-    @property
-    def _view_path(self) -> Path:
-        return self.settings.MODELS_DIR / "trade_history.json"
-
-    def _archive(self) -> None:
-        self._journal.archive_months(local_time)

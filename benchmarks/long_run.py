@@ -109,7 +109,7 @@ def trade(settings: Settings, feed: RecordedFeed, sessions: list[Session]) -> Ru
         review = evening_review(settings, feed)
         scheduler = MarketScheduler(settings, trader, lambda now: Skipped("not here"), lambda _: 0, review)
         scheduler.run(machine.clock())
-        trader.flush()
+        trader.keeping.flush()
     assert not scheduler.failures, scheduler.failures
     run.trades = len(trader.books.trades)
     return run

@@ -199,7 +199,7 @@ def replay(bars: pd.DataFrame) -> list[tuple[str, str, str]]:
                 trader.start(feed.sessions()[0].open)
                 scheduler = MarketScheduler(settings, trader, lambda now: Skipped("bench"))
                 scheduler.run(ReplayClock(feed.sessions()))
-                trader.flush()
+                trader.keeping.flush()
             assert not scheduler.failures
             assert trader.books.trades
 

@@ -111,8 +111,8 @@ def test_every_line_of_the_file_is_a_setting_and_every_setting_but_the_keys_is_a
     assert lines <= fields
 
 
-def test_the_settings_import_no_file_of_the_house_but_the_reading_of_the_env_file() -> None:
-    house = {path.stem for path in ROOT.glob("*.py")} - {"env_file"} | {"market", "learning", "desk"}
+def test_the_settings_import_no_file_of_the_house_but_their_own_two() -> None:
+    house = {path.stem for path in ROOT.glob("*.py")} - {"env_file", "setting_rules"} | {"market", "learning", "desk"}
     tree = ast.parse((ROOT / "config.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -71,7 +71,17 @@ def test_a_live_host_is_refused_before_the_first_request(tmp_path: Path, standin
     assert "never trades live" in run.stderr
 
 
-def test_ctrl_c_ends_the_run_in_order_and_says_where_the_stops_are(tmp_path: Path, standin: StandIn) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGINT, "stopped; all is on disk, 0 positions stay with their stops in Alpaca's paper account"),
+        (signal.SIGTERM, "stopped by SIGTERM and halted, back: --resume; all is on disk"),
+    ],
+    ids=["ctrl-c", "sigterm"],
+)
+def test_a_signal_ends_the_run_in_order_and_says_where_the_stops_are(
+    tmp_path: Path, standin: StandIn, number: signal.Signals, words: str
+) -> None:
     standin.fault("error", path="/v2/account", status=503, times=None)  # it waits for Alpaca: a place to interrupt it
     with subprocess.Popen(
         [sys.executable, "-u", str(ROOT / "live_trader.py")],
@@ -84,11 +94,11 @@ def test_ctrl_c_ends_the_run_in_order_and_says_where_the_stops_are(tmp_path: Pat
         journal = tmp_path / "models" / "journal.jsonl"
         while not journal.exists() or not read_events(journal):
             assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         output, errors = process.communicate(timeout=60)
     standin.clear_faults()
     assert process.returncode == 0
-    assert "stopped; all is on disk" in output
+    assert words in " ".join(output.split())
     assert "Traceback" not in errors
 
 

@@ -14,7 +14,7 @@ from alpaca_wire import Unreachable
 from desk.books import Books, BooksDisagree
 from market.clock import ReplayClock
 from market.hours import at_new_york, local_time, new_york, session_on, sessions_between
-from market_scheduler import MarketScheduler, duty_jobs, status
+from market_scheduler import MarketScheduler, status
 from nightly import Skipped
 
 
@@ -236,9 +236,20 @@ def test_the_status_of_an_early_close(tmp_path: Path) -> None:
 
 def test_the_next_duties_are_at_their_new_york_times(tmp_path: Path) -> None:
     lines = status(settings_in(tmp_path, TRAIN_TIME="19:15"), utc("2026-11-27T15:00:00+00:00"))
-    assert "19:15" in lines["next training"]
-    assert "04:00" in lines["next rebalance"]
-    assert len(duty_jobs(settings_in(tmp_path)).jobs) == 2
+    assert lines["next training"] == "Fri 2026-11-27 19:15 EST"
+    assert lines["next rebalance"] == "Mon 2026-11-30 04:00 EST"
+
+
+def test_the_next_duties_skip_days_without_a_session(tmp_path: Path) -> None:
+    eve_of_thanksgiving = utc("2026-11-26T01:00:00+00:00")  # 20:00 in New York: this one has just begun
+    lines = status(settings_in(tmp_path), eve_of_thanksgiving)
+    assert lines["next training"] == "Fri 2026-11-27 20:00 EST"
+    assert lines["next rebalance"] == "Fri 2026-11-27 04:00 EST"
+
+
+def test_a_training_of_the_early_hours_comes_after_the_session_it_learns_from(tmp_path: Path) -> None:
+    lines = status(settings_in(tmp_path, TRAIN_TIME="01:30"), utc("2026-11-27T22:00:00+00:00"))
+    assert lines["next training"] == "Sat 2026-11-28 01:30 EST"
 
 
 def test_books_that_are_wrong_end_the_loop(tmp_path: Path) -> None:

@@ -335,12 +335,12 @@ def test_a_process_that_ends_and_starts_again_leaves_the_same_books(tmp_path: Pa
         with desk(folder, feed, wanted) as d:
             d.run(DAYS[0], until=cut)
             d.run(DAYS[1], until=cut)
-            d.trader.flush()
+            d.trader.keeping.flush()
         if cut:
             with desk(folder, feed, wanted, start=cut) as d:
                 d.run(DAYS[0], after=cut)
                 d.run(DAYS[1])
-                d.trader.flush()
+                d.trader.keeping.flush()
         views.append(json.loads((folder / "models" / "trade_history.json").read_text()))
     assert views[0] == views[1]
     assert len(views[0]["trades"]) == 3
@@ -370,7 +370,7 @@ def test_a_fill_that_the_books_missed_is_taken_in_at_the_next_start(tmp_path: Pa
 def test_books_and_broker_that_cannot_agree_stop_everything(tmp_path: Path) -> None:
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
         d.run(DAYS[0])
-        d.trader.flush()
+        d.trader.keeping.flush()
     (tmp_path / "models" / "paper_account.json").unlink()
     with pytest.raises(BooksDisagree, match="AAA"), desk(tmp_path, market(), {}, start=DAYS[1].open):
         pass
@@ -545,7 +545,7 @@ def test_the_features_that_spoke_for_a_purchase_are_kept_with_the_trade(tmp_path
     spoke = [{"feature": "rsi", "value": 0.333333, "contribution": 0.1}]
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "10:00")): 0.8}) as d:
         d.run(DAYS[0])
-        d.trader.flush()
+        d.trader.keeping.flush()
         (event,) = [e for e in journal_of(d.trader.settings) if e["kind"] == "why"]
         (trade,) = json.loads((tmp_path / "models" / "trade_history.json").read_text())["trades"]
     assert (event["order_id"], event["spoke"]) == (trade["id"], spoke)
@@ -604,7 +604,7 @@ def test_predictions_come_to_disk_each_minute_live_and_each_session_in_a_replay(
 
 
 def silent_sessions(d: Desk) -> list[object]:
-    d.trader.flush()
+    d.trader.keeping.flush()
     return [e["silent_sessions"] for e in journal_of(d.trader.settings) if e["kind"] == "session"]
 
 
@@ -728,6 +728,26 @@ def test_a_disk_that_takes_nothing_stops_entries_and_not_exits_and_heals(
         assert [(t.symbol, t.status) for t in d.trades()] == [("AAA", "CLOSED"), ("BBB", "OPEN")]
         assert len(d.trader.books.signals) == 3
         assert [e["n"] for e in journal_of(d.trader.settings)] == list(range(d.journal._next))
+
+
+def test_an_outage_of_the_history_alone_is_said_once_and_its_end_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    wanted = {("AAA", at(DAYS[0], "10:05")): 0.9, ("BBB", at(DAYS[0], "10:30")): 0.9}
+    with desk(tmp_path, market(), wanted, each_minute_on_disk=True) as d:
+        d.run(DAYS[0], until=at(DAYS[0], "10:00"))
+        with monkeypatch.context() as patch:
+            patch.setattr(d.trader._predictor, "at_minute", refuses)
+            d.run(DAYS[0], after=at(DAYS[0], "10:00"), until=at(DAYS[0], "10:15"))
+        d.run(DAYS[0], after=at(DAYS[0], "10:15"))
+        assert [("until the disk" in line, "takes the books again" in line) for line in d.said if "disk" in line] == [
+            (True, False),
+            (False, True),
+        ]
+        assert [t.symbol for t in d.trades()] == ["BBB"]
 
 
 def full(handle: int) -> None:

@@ -245,7 +245,7 @@ def trade(
         learn = evening_review(settings, feed) if review else None
         scheduler = MarketScheduler(settings, trader, lambda now: Skipped("no training in this test"), say, learn)
         scheduler.run(clock)
-        trader.flush()
+        trader.keeping.flush()
     assert not scheduler.failures
     return trader
 

@@ -107,7 +107,7 @@ class Process:
                 continue
             except KeysRefused:
                 world.seen["ended by its keys"] += 1
-                trader.flush()
+                trader.keeping.flush()
                 return
             world.ticks += 1
             world.seen["minutes traded"] += 1
@@ -128,11 +128,11 @@ class Process:
             world.trace("SIGTERM")
             with suppress(KeysRefused):
                 trader.halt_for("SIGTERM", world.machine_now())
-            trader.flush()
+            trader.keeping.flush()
             return True
         if fires("stopped in order"):
             world.trace("stopped in order")
-            trader.flush()
+            trader.keeping.flush()
             return True
         return False
 
