@@ -39,8 +39,14 @@ class AlpacaAccount:
                 status=QueryOrderStatus.ALL, limit=ORDERS_PAGE, after=after, until=until, nested=True, symbols=symbols
             )
             page = self._trading.get_orders(wanted)
+            if not isinstance(page, list):
+                raise Unreachable(f"Alpaca's orders cannot be read ({type(page).__name__})")
             rows += [order for order in map(_readable, page) if order is not None]
-            if len(page) < ORDERS_PAGE or rows[-1].submitted == until:
+            if len(page) < ORDERS_PAGE:
+                return rows
+            if not rows:
+                raise Unreachable("not one of a page of Alpaca's orders can be read")
+            if rows[-1].submitted == until:
                 return rows
             until = rows[-1].submitted
 
