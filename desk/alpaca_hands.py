@@ -145,6 +145,9 @@ class AlpacaHands:
         if (there := self._shares_there(trade)) < trade.held:
             log.warning("%s: the account holds %d of our %d shares: not sold", trade.symbol, there, trade.held)
             return  # the next comparison explains it; what is not there must not be sold short
+        if self._sold_just_now(trade, order.minute):
+            log.warning("%s: a person has just sold some; ours wait a minute, as positions lag behind", trade.symbol)
+            return
         trade.closing = order
         for standing in trade.live:
             self.cancel(standing)
@@ -156,6 +159,15 @@ class AlpacaHands:
         except Unreachable:
             rows = self._account.orders(trade.since, [trade.symbol])
             return trade.held - sum(sale.filled for sale in trade.sales_by_hand(rows))
+
+    def _sold_just_now(self, trade: AlpacaTrade, minute: int) -> bool:
+        """Whether a person sold the symbol in the last minute: orders show it at once, positions seconds later."""
+        try:
+            rows = self._account.orders(trade.since, [trade.symbol])
+        except Unreachable:
+            return False  # an exit does not wait for what cannot be read
+        sales = trade.sales_by_hand(rows)
+        return any(sale.minute >= minute - 1 and sale.filled > trade.by_hand.get(sale.id, 0) for sale in sales)
 
     def free_shares_or_none(self) -> Mapping[str, int] | None:
         """Shares that no order holds, or None while positions cannot be read: an exit does not wait for them."""
