@@ -198,6 +198,8 @@ class PaperBroker:
             self._executions = {e["id"]: _read(Execution, e) for e in document["executions"]}
             self._known = {*self._orders, *(e.order_id for e in self._executions.values())}
             self._cash, self._settled_minute = float(document["cash"]), int(document["settled_minute"])
+            if self._cash < 0:
+                raise ValueError(f"cash: {self._cash}")  # noqa: TRY301
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise BadAccountFile(
                 f"{path}: not a paper account of this program ({error}); nothing is traded on it. Move it away to "

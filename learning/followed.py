@@ -86,7 +86,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """COLUMNS with their types; those that `table` lacks are missing in every row. ValueError for other content."""
     whole = table.reindex(columns=COLUMNS)
     typed = {
-        name: pd.to_datetime(whole[name], utc=True, format="ISO8601").dt.as_unit("us")
+        name: pd.to_datetime(whole[name].map(str, na_action="ignore"), utc=True, format="ISO8601").dt.as_unit("us")
         if name in _TIMES
         else whole[name].astype("float64" if name in _NUMBERS else "str")
         for name in COLUMNS
@@ -189,7 +189,7 @@ class Followed:
             return _typed(pd.DataFrame())
         try:
             lines = self._path.read_text().split("\n")
-            table = pd.DataFrame([json.loads(line) for line in lines if line])
+            table = pd.DataFrame([dict(json.loads(line)) for line in lines if line])
             return _typed(table[COLUMNS] if len(table) else table)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             aside = move_aside(self._path, "unreadable", stamp)

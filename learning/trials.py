@@ -116,7 +116,8 @@ class _NewerTrials(ValueError):
 
 def _checked(trial: dict[str, Any]) -> dict[str, Any]:
     """The trial, if it is strict JSON with what is asked of it; else one of the errors that `_read` expects."""
-    _ = to_json(trial), trial["what"].keys(), trial["judged"] + trial["days"] + (trial["sharpe"] or 0.0)
+    known = 0.0 if trial["sharpe"] is None else trial["sharpe"]
+    _ = to_json(trial), trial["what"].keys(), trial["judged"] + trial["days"] + known
     _ = [new_york(datetime.fromisoformat(trial[at])) for at in ("first", "last")]
     return trial
 

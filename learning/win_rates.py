@@ -50,8 +50,10 @@ class WinRate:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> WinRate:
-        """What `to_record` gave. TypeError for other keys."""
-        return cls(**record)
+        """What `to_record` gave. TypeError for other keys, or for what is no number."""
+        rate = cls(**record)
+        _ = rate.low + rate.high + rate.confidence + rate.won + rate.correction
+        return rate
 
 
 def win_rates(outcomes: pd.DataFrame) -> list[WinRate]:

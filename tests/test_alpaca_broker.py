@@ -456,6 +456,20 @@ def test_a_sale_by_hand_is_never_sold_again(desk: Desk) -> None:
     desk.check()
 
 
+def test_what_a_person_has_just_sold_is_not_sold_again_though_positions_still_show_it(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    cancel_legs(desk, trade.id)
+    desk.standin.settings(positions_lag_seconds=90)
+    person(desk.standin).submit_order(MarketOrderRequest(symbol="NVDA", qty=5, side="sell", time_in_force="day"))
+    desk.sell(trade, "unprotected")
+    desk.standin.advance(120)
+    assert desk.standin.positions() == {}
+    desk.reconcile()
+    assert (trade.status, trade.exit_reason) == ("CLOSED", "by hand")
+    desk.check()
+
+
 @pytest.mark.parametrize("how", ["positions late", "positions empty once"])
 def test_the_sale_of_an_earlier_trade_explains_nothing_about_the_next(desk: Desk, how: str) -> None:
     first = desk.buy()

@@ -362,6 +362,7 @@ def test_an_account_file_cut_at_any_byte_is_refused_and_not_touched(tmp_path: Pa
         b"null",
         b'{"cash": 1000}',
         b'{"schema": 1, "trades": []}',
+        b'{"schema":1,"cash":-1.5,"settled_minute":1,"positions":[],"orders":[],"executions":[]}',
         b'{"schema":1,"cash":"lots","settled_minute":1,"positions":[],"orders":[],"executions":[]}',
         b'{"schema":1,"cash":1.0,"settled_minute":1,"positions":[{"symbol":"NVDA"}],"orders":[],"executions":[]}',
         b'{"schema":1,"cash":1.0,"settled_minute":1,"positions":[],"orders":[{"id":"a","odd":1}],"executions":[]}',

@@ -200,6 +200,7 @@ def test_the_file_that_is_damaged_below_can_be_read_whole(path: Path) -> None:
         document({"0123456789ab": {key: value for key, value in TRIAL.items() if key != "first"}}),
         document({"0123456789ab": TRIAL | {"what": "a forest"}}),
         document({"0123456789ab": TRIAL | {"sharpe": "0.1"}}),
+        document({"0123456789ab": TRIAL | {"sharpe": []}}),
         document({"0123456789ab": TRIAL | {"first": "yesterday"}}),
         document({"0123456789ab": TRIAL | {"first": "2026-02-27T20:00", "last": "2026-03-02T20:00"}}),
         document({"0123456789ab": TRIAL | {"sharpe": math.nan}}),

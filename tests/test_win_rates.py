@@ -235,6 +235,13 @@ def bins_with(**corrections: float) -> list[WinRate]:
     return [replace(some, low=lows[name], correction=correction) for name, correction in corrections.items()]
 
 
+@pytest.mark.parametrize("name", ["low", "high", "confidence", "won", "correction"])
+def test_a_record_without_a_number_is_no_win_rate(name: str) -> None:
+    (record,) = [rate.to_record() for rate in bins_with(at65=-0.1)]
+    with pytest.raises(TypeError):
+        WinRate.from_record(record | {name: None})
+
+
 def test_a_bin_is_corrected_and_nothing_above_it_is() -> None:
     asked = np.array([0.5, 0.649, 0.65, 0.69, 0.7, 0.9, 1.0])
     assert corrected(asked, bins_with(at65=-0.03)).tolist() == pytest.approx([0.5, 0.62, 0.62, 0.66, 0.7, 0.9, 1.0])
