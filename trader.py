@@ -105,6 +105,7 @@ class LiveTrader:
         """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
         self.keeping.secure_view(now)
         self._broker.resume(self.books.tag, self.books.trades.values())
+        self.halt.hear(epoch_minute(now))  # before Alpaca is asked: the file may be gone before it answers
         if self.books.first_cash is None:
             account = self._broker.account()
             self._record("account", cash=account.equity, settled=account.cash)
@@ -112,7 +113,6 @@ class LiveTrader:
         self._splits.look(now)
         self.reconcile(now)
         self.entries.above = set(self.books.above)
-        self.halt.hear(epoch_minute(now))
         self.keeping.start(now)
 
     def reconcile(self, now: datetime) -> None:

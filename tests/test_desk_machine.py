@@ -162,10 +162,10 @@ class Process:
 
     def minute(self, now: datetime, bars: list[Bar], buy: tuple[str, int] | None, sell: str | None) -> bool:
         """One minute; whether books and broker were compared in it. Raises what ends it early."""
-        if not self.started:
-            self._start(now)
         minute, compared = epoch_minute(now), False
         self.halt.hear(minute)
+        if not self.started:
+            self._start(now)
         if self._unfinished or minute > self._newest + PATIENT_MINUTES:
             self.agreement.try_to_reach(now, minute - 1)
         self._unfinished, self._newest = True, minute

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from trading import journal_of, settings_in
 
+from alpaca_wire import Unreachable
 from config import Settings
 from desk.books import BooksDisagree
 from desk.halt import ask_to_halt, ask_to_resume
@@ -690,6 +691,21 @@ def test_a_halt_in_mid_session_withdraws_what_is_working_and_keeps_what_is_held(
         assert d.broker.working_orders() == []
         assert {t.symbol: t.status for t in d.trades()} == {"AAA": "OPEN", "BBB": "CANCELLED"}
         assert set(d.broker.positions()) == {"AAA"}
+
+
+def test_a_halt_is_heard_at_the_start_before_the_broker_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer() -> None:
+        raise Unreachable("no answer")
+
+    with desk(tmp_path, market(), {}) as d:
+        ask_to_halt(d.trader.settings.MODELS_DIR, "looked odd", "now")
+        monkeypatch.setattr(d.broker, "recent_executions", no_answer)
+        with pytest.raises(Unreachable):
+            d.trader.start(DAYS[0].open)
+        (d.trader.settings.MODELS_DIR / "HALT").unlink()
+        assert d.trader.books.halt == "now looked odd"
 
 
 def test_to_flatten_sells_all_within_a_minute(tmp_path: Path) -> None:
