@@ -65,6 +65,7 @@ SIMULATED_PATTERN_STRENGTH = 1.0  # 0: pure noise, nothing to learn; 1: a patter
 DATA_DIR = "data"  # bars, data set, logs; relative to this file
 MODELS_DIR = "models"  # models, trades, predictions; relative to this file
 STATE_DIR = "~/.local/state/ml-paper-trader"  # what belongs to this user and machine: the models' key, account locks
+NOTIFY_URLS = None  # who gets messages: apprise addresses, in .env, as they hold tokens (README, "Messages")
 LOG_LEVEL = "INFO"  # what data/logs/ holds: DEBUG, INFO, WARNING or ERROR
 
 # --- Alpaca, paper only ----------------------------------------------------------------------------------------------
@@ -83,6 +84,7 @@ _WHOLE = Between(0.001, 1.0, "(a fraction of equity: 0.1 is 10%)")
 _EVENING = Matches(r"(1[6-9]|2[0-3]|0[0-7]):[0-5]\d", 'a New York time from "16:00" to "07:59"')
 _MORNING = Matches(r"0[0-8]:[0-5]\d|09:[0-2]\d", 'a New York time from "00:00" to "09:29"')
 _TICKER = Matches(r"[A-Z][A-Z0-9.]{0,9}", "upper-case tickers such as AAPL or BRK.B", str.upper)
+_ADDRESS = Matches(r"[a-z0-9+.-]+://\S+", "apprise addresses such as ntfy://ntfy.sh/topic")
 _FEATURE = Matches(r"[a-z][a-z0-9_]*", "feature names such as return_1", str.lower)
 _PAPER_HOST = r"https://paper-api\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
 _DATA_HOST = r"https://data\.alpaca\.markets|https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
@@ -128,6 +130,7 @@ class Settings:
     DATA_DIR: Path
     MODELS_DIR: Path
     STATE_DIR: Path
+    NOTIFY_URLS: Annotated[tuple[str, ...] | None, _ADDRESS] = field(repr=False)
     LOG_LEVEL: Annotated[str, OneOf(("DEBUG", "INFO", "WARNING", "ERROR"))]
     ALPACA_TRADING_URL: Annotated[str, Matches(_PAPER_HOST, "Alpaca's paper host or loopback; this never trades live")]
     ALPACA_DATA_URL: Annotated[str, Matches(_DATA_HOST, "Alpaca's data host or loopback")]
@@ -156,13 +159,14 @@ class Settings:
         }
 
     def as_environment(self) -> dict[str, str]:
-        """These settings for a child process, so that it works under the same ones. Keys are left to the child."""
-        values = {name: value for name, value in asdict(self).items() if name.isupper() and "KEY" not in name}
+        """These settings for a child process, so that it works under the same ones, without what is secret."""
+        values = {name: value for name, value in asdict(self).items() if name.isupper() and name not in _SECRET}
         return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
 
 
 _HERE = Path(__file__).resolve().parent
 _KEYS = ("ALPACA_API_KEY", "ALPACA_SECRET_KEY")
+_SECRET = (*_KEYS, "NOTIFY_URLS")  # never shown, never handed to a child
 _NAMES = [f.name for f in fields(Settings) if f.name.isupper()]
 _FORMS = {bool: "True or False", Path: "a folder's path, at most 1,000 printable characters (~ needs a home folder)"}
 
@@ -192,7 +196,7 @@ def load_settings(
         value, origin = _lookup(name, arguments or {}, environment, dotenv)
         values[name] = here if origin == "config.py" else _checked(name, value, hints[name], origin)
         if values[name] != here and name not in _KEYS:
-            overridden.append(f"{name}={_short(str(value))} ({origin})")
+            overridden.append(f"{name}={'...' if name in _SECRET else _short(str(value))} ({origin})")
     _check_keys(values)
     _check_folders(values)
     if values["ROUND_TRIP_COST_PCT"] >= values["TAKE_PROFIT_PCT"]:
@@ -237,6 +241,8 @@ def _checked(name: str, value: object, hint: Any, origin: str) -> Any:
         shown = _short(repr(value))
         if any(map(_may_be_key, re.split(r"[^A-Za-z0-9+/=]", str(value)))):  # pasted into the wrong line
             shown, words = "(what may be a key)", rule.explain(None) if rule else words
+        if name in _SECRET and rule:
+            shown, words = "(not shown)", rule.explain(None)
         raise BadSetting(f"{name}={shown} ({origin}) is not allowed: {words}; mend it and start again")
     return converted
 
@@ -263,7 +269,9 @@ def _convert(base: Any, value: object) -> Any:
     if base is float:
         return None if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     if typing.get_origin(base) is tuple:
-        items = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+        # an address may hold commas of its own
+        comma = r",(?=\s*[a-z0-9+.-]+://)" if "://" in str(value) else ","
+        items = re.split(comma, value) if isinstance(value, str) else list(value)  # type: ignore[call-overload]
         return tuple(str(item).strip() for item in items if str(item).strip()) or None
     return value if isinstance(value, str) and value else None
 

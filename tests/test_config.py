@@ -36,6 +36,7 @@ NEW = {
     "ROUND_TRIP_COST_PCT": 0.0006,
     "REQUIRE_PROOF": False,
     "LEFT_OUT_FEATURES": None,
+    "NOTIFY_URLS": None,
     "STOP_ENTRIES_ON_RED_DRIFT": False,
     "MARKET": "auto",
     "FEED": "iex",

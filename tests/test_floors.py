@@ -57,13 +57,13 @@ def test_a_room_knows_only_the_floors_below_it(module: str) -> None:
     assert broken_rules(module, KNOWS[module]) == []
 
 
-@pytest.mark.parametrize("lower", ["env_file", *GROUND])
+@pytest.mark.parametrize("lower", ["env_file", "setting_rules", *GROUND])
 def test_files_and_the_wire_stand_on_the_ground(lower: str) -> None:
     assert KNOWS[lower] == set()
 
 
-def test_the_settings_know_their_env_file_and_nothing_else_and_nobody_else_reads_it() -> None:
-    assert KNOWS["config"] == {"env_file"}
+def test_the_settings_know_their_rules_and_their_env_file_and_nothing_else_and_nobody_else_reads_it() -> None:
+    assert KNOWS["config"] == {"env_file", "setting_rules"}
     assert [module for module in HOUSE if "env_file" in KNOWS[module]] == ["config"]
 
 
