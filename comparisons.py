@@ -1,0 +1,98 @@
+"""What the account is held against: the market's mean, entries made at random with the same exits, and what cost took.
+
+It needs the minute bars of the traded sessions, as DATA_DIR keeps them or as a replay hands them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from config import Settings
+from figures import plural
+from learning.costs import legs
+from learning.random_entries import RandomEntries, market_mean, random_entries
+from market.bars import BadBars, NoBars
+from sources import bar_store
+
+SIDES = ("entry", "exit")
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """`bars` of the traded sessions; `mean` and `chance` are those of `learning.random_entries` (None: no trade);
+    `costs` are USD by name, see `priced`; `without` says why there are none of all these."""
+
+    bars: pd.DataFrame | None
+    mean: pd.DataFrame | None = None
+    chance: RandomEntries | None = None
+    costs: Mapping[str, float] | None = None
+    without: str = ""
+
+
+def compare(
+    settings: Settings, trades: pd.DataFrame, equity: pd.DataFrame, bars: pd.DataFrame | None = None
+) -> Comparisons:
+    """Hold `trades` and `equity` (as in report.py) against what the bars of those sessions allowed."""
+    if equity.empty:
+        return Comparisons(None, without="No minute of a session is in the books yet.")
+    first, last = equity["time"].iloc[0].date(), equity["time"].iloc[-1].date()
+    try:
+        stored = bar_store(settings).read(first, last) if bars is None else bars
+    except (NoBars, BadBars) as error:
+        return Comparisons(None, without=f"Without these sessions' bars there is nothing to compare with: {error}.")
+    days = stored["timestamp"].dt.tz_convert("America/New_York").dt.date
+    stored = stored[(days >= first) & (days <= last)].reset_index(drop=True)
+    if stored.empty:
+        return Comparisons(None, without="The bars of these sessions are not stored; they come with the evening.")
+    filled = trades[trades["status"].isin(["OPEN", "CLOSED"])]
+    closed = filled[filled["status"] == "CLOSED"]
+    chance = random_entries(stored, filled, **settings.trade_rules()) if len(filled) else None
+    costs = priced(closed, stored, settings.ROUND_TRIP_COST_PCT) if len(closed) else None
+    return Comparisons(stored, market_mean(stored), chance, costs)
+
+
+def priced(closed: pd.DataFrame, bars: pd.DataFrame, round_trip_cost: float) -> dict[str, float]:
+    """What closed trades earned by three prices, in USD, over those whose fills can both be measured.
+
+    `raw`: at the prices of the bars, as if trading cost nothing; `modelled`: less the round trip that the label takes
+    off; `filled`: as booked. `extra_cost` is the mean of a fill beyond the model, a fraction; `trades` how many.
+    """
+    minutes = {name: (closed[f"{name}_time"] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(minutes=1) for name in SIDES}
+    fills = pd.DataFrame(
+        {
+            "symbol": closed["symbol"],
+            "entry_minute": minutes["entry"],
+            "entry_price": closed["price"],
+            "exit_minute": minutes["exit"],
+            "exit_price": closed["exit_price"],
+            "exit_reason": closed["exit_reason"],
+            "stop_level": closed["stop_loss"],
+            "target_level": closed["take_profit"],
+        }
+    )
+    fills = fills[fills["exit_reason"] != "by hand"]  # not made to follow the label
+    extra = legs(fills, bars, round_trip_cost)["extra_cost"].to_numpy().reshape(2, -1)
+    sides = np.array([1.0, -1.0])[:, None]  # a purchase is dear above the bar's price, a sale below it
+    prices = fills[["entry_price", "exit_price"]].to_numpy(dtype=np.float64).T
+    modelled = prices / (1 + sides * extra)
+    raw = modelled / (1 + sides * round_trip_cost / 2)
+    shares = closed.loc[fills.index, "qty"].to_numpy(dtype=np.float64)
+    known = ~np.isnan(extra).any(axis=0)
+    earned = {
+        name: float((shares * (sold - bought))[known].sum())
+        for name, (bought, sold) in (("raw", raw), ("modelled", modelled), ("filled", prices))
+    }
+    beyond = float(extra[:, known].mean()) if known.any() else float("nan")
+    return earned | {"extra_cost": beyond, "trades": int(known.sum())}
+
+
+def costs_in_words(costs: Mapping[str, float], closed: int) -> str:
+    """How much of the trades could be measured, and what a fill cost beyond the model."""
+    part = "" if costs["trades"] == closed else f" ({closed - costs['trades']:.0f} of {closed} could not be measured)"
+    worse = round(costs["extra_cost"] * 1e4, 1)
+    beyond = f"{abs(worse)} basis points {'worse' if worse > 0 else 'better'} than" if worse else "just as in"
+    return f"Over {plural(int(costs['trades']), 'trade')}{part}; a fill was {beyond} the cost model on average."
