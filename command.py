@@ -89,7 +89,7 @@ def parser(door: str, manual: str | None) -> argparse.ArgumentParser:
     result.add_argument("--market", choices=("auto", "alpaca", "recorded", "simulated"), help="where bars come from")
     result.add_argument("--bars", type=Path, metavar="PATH", help="your own bars: a Parquet or CSV file, or a folder")
     result.add_argument("--symbols", metavar="A,B", help="these symbols instead of the source's active list")
-    result.add_argument("--days", type=_positive, metavar="N", help="days of history; in replays the last N sessions")
+    result.add_argument("--days", type=positive, metavar="N", help="days of history; in replays the last N sessions")
     result.add_argument("--json", action="store_true", help="end with one line that is one JSON object")
     result.add_argument("--quiet", action="store_true", help="print errors only")
     return result
@@ -105,7 +105,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, in_one_line(f"{self.prog}: {message}; {hint}--help shows them all") + "\n")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An argument that is a whole number above 0."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")

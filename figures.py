@@ -6,12 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from desk.books import Books
 from desk.journal import Event
+from learning.model_store import ModelStore, NoModel
 
 NOTHING = "-"
 LEARNT = "learnt from outcomes"  # begins the reason of a signal that they turned down
@@ -23,12 +27,14 @@ class Report:
 
     `equity`, `trades` and `signals` are the frames of report.py. `sessions`, oldest first: day, bought, sold, pnl
     (USD), words, and the fields of the session's journal event, if it has ended. `duties`, oldest first: session, duty,
-    outcome, words. `card` is that of the model in use, `no_model` says why there is none.
+    outcome, words. `card` is that of the model in use, `no_model` says why there is none; `halt` why nothing is bought.
     """
 
+    written: datetime
     market: str
     feed: str
     banner: str | None
+    halt: str | None
     card: Mapping[str, Any] | None
     no_model: str
     performance: Mapping[str, float]
@@ -44,19 +50,37 @@ class Report:
 
     def about(self) -> list[tuple[str, str]]:
         """Market, model and period, each by name."""
-        model, period = self.no_model, "no minute of a session yet"
-        if self.card is not None:
-            proof = "proven" if self.card["proven"] else "unproven"
-            model = f"{self.card['model_type']} {self.card['stamp']}, {proof}: {self.card['reason']}"
+        model, period = model_in_words(self.card, self.no_model), "no minute of a session yet"
         if len(self.equity):
             first, last, count = self.equity["time"].iloc[0], self.equity["time"].iloc[-1], len(self.sessions)
             period = f"{minute(first)} to {minute(last)} New York, {plural(count, 'session')}"
-        return [("market", f"{self.market} (feed {self.feed})"), ("model", model), ("period", period)]
+        market = f"{self.market} (feed {self.feed})"
+        entries = [] if self.halt else [("entries", "not halted")]
+        return [("market", market), ("model", model), ("period", period), *entries]
+
+    def halted_in_words(self) -> str:
+        """Why nothing is bought, and the way back."""
+        return f"{self.halt}. Nothing is bought until python live_trader.py --resume"
+
+    def exposure(self) -> pd.Series:
+        """The share of equity in positions at each minute of the books, at their entry price."""
+        filled = self.with_status("OPEN", "CLOSED")
+        worth, sold = filled["price"] * filled["qty"], filled["status"] == "CLOSED"
+        changes = pd.concat(
+            [
+                pd.Series(worth.to_numpy(), index=filled["entry_time"]),
+                pd.Series(-worth[sold].to_numpy(), index=filled.loc[sold, "exit_time"]),
+            ]
+        ).sort_index()
+        steps = pd.DatetimeIndex(changes.index).searchsorted(self.equity["time"], side="right")
+        invested = np.concatenate([[0.0], changes.to_numpy(dtype=np.float64).cumsum()])[steps]
+        return pd.Series(invested / self.equity["equity"].to_numpy(), name="exposure")
 
     def figures(self) -> list[tuple[str, str]]:
         """Performance, each figure by name and with its unit; '-' where there is nothing to measure."""
         p, pnl = self.performance, self.with_status("CLOSED")["pnl_amount"]
         last = self.equity["equity"].iloc[-1] if len(self.equity) else None
+        exposure = self.exposure()
         figures = (
             ("equity", number(last, " USD"), True),
             ("total P&L", number(p["total_pnl"], " USD", "+"), len(pnl)),
@@ -66,6 +90,8 @@ class Report:
             ("average loss", percent(p["average_loss"], "+"), (pnl <= 0).any()),
             ("profit factor", number(p["profit_factor"]), (pnl < 0).any()),
             ("max drawdown", percent(p["max_drawdown"]), len(pnl)),
+            ("exposure, mean", percent(exposure.mean()), len(self.equity)),
+            ("exposure, highest", percent(exposure.max()), len(self.equity)),
         )
         return [(name, text if known else NOTHING) for name, text, known in figures]
 
@@ -91,6 +117,23 @@ class Report:
         for duty in self.duties:
             counts.setdefault(duty["duty"], Counter())[duty["outcome"]] += 1
         return {duty: dict(count) for duty, count in counts.items()}
+
+
+def card_in_use(models: Path) -> tuple[Mapping[str, Any] | None, str]:
+    """The card of the model that serves in a folder, and why there is none."""
+    store = ModelStore(models)
+    try:
+        return store.card(store.current()), ""
+    except NoModel as error:
+        return None, str(error)
+
+
+def model_in_words(card: Mapping[str, Any] | None, no_model: str) -> str:
+    """A model's kind, stamp and verdict in a line."""
+    if card is None:
+        return no_model
+    proof = "proven" if card["proven"] else "unproven"
+    return f"{card['model_type']} {card['stamp']}, {proof}: {card['reason']}"
 
 
 def session_lines(events: Iterable[Event], books: Books) -> list[dict[str, Any]]:

@@ -74,11 +74,6 @@ def stressed(word: str, rest: str) -> Html:
     return Html(f"<strong>{escape(word)}</strong>{escape(rest)}")
 
 
-def folded(summary: str, lines: Iterable[str]) -> Html:
-    """`summary`, and the lines behind it when it is opened."""
-    return Html(f"<details><summary>{escape(summary)}</summary>{'<br />'.join(map(escape, lines))}</details>")
-
-
 STYLE = """
 :root { color-scheme: light dark; --line: rgb(128 128 128 / .35); --ink: #3b7dc4; --band: rgb(128 128 128 / .3); }
 body { margin: 0 auto; max-width: 70rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; }
@@ -100,10 +95,22 @@ th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; border-bot
 th { vertical-align: bottom; font-weight: 600; } td { white-space: nowrap; }
 td.w { white-space: normal; min-width: 10rem; } th:first-child, td:first-child { padding-left: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
-details { white-space: nowrap; } summary { cursor: pointer; }
+th button { all: unset; cursor: pointer; } th button:hover, a:hover { text-decoration-thickness: 2px; }
+th button { text-decoration: underline dotted; text-underline-offset: 3px; }
+th[aria-sort=ascending] button::after { content: " ▲" / ""; }
+th[aria-sort=descending] button::after { content: " ▼" / ""; }
+:focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
+.skip { position: absolute; left: -100rem; } .skip:focus { position: static; }
+.filter { margin: 1rem 0 -.5rem; } .filter input { font: inherit; padding: .25rem .5rem; max-width: 100%; }
+summary { cursor: pointer; padding: .35rem 0; } td a { color: inherit; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; } .beside > * { max-width: 100%; }
+.beside figure { flex: 1 1 20rem; }
+.told { border-top: 1px solid var(--line); } .told summary { font-variant-numeric: tabular-nums; }
 svg text { font-size: 12px; fill: CanvasText; stroke: Canvas; stroke-width: 4px; paint-order: stroke; }
 .grid { stroke: var(--line); } .curve { fill: none; stroke: var(--ink); stroke-width: 2px; }
 .bar { display: block; width: 12rem; height: .9rem; fill: var(--ink); }
 .plot { display: block; width: 12rem; overflow: visible; } .plot circle { fill: var(--ink); }
+@media print { nav, .filter, .fresh, .skip { display: none; } .scroll { overflow: visible; } body { max-width: none; }
+  th button { text-decoration: none; } tr, svg { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 .plot rect { fill: var(--band); } .mark { stroke: CanvasText; stroke-width: 2px; } .error { stroke: var(--ink); }
 """

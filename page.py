@@ -1,4 +1,4 @@
-"""The report as one HTML page: figures in, text out. The page needs no network and no script."""
+"""The report as one HTML page: figures in, text out. The page needs no network, and reads well without its script."""
 
 from __future__ import annotations
 
@@ -6,41 +6,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import pandas as pd
-
-from figures import NOTHING, Report, listed, minute, number, percent, plural
+from comparisons import Comparisons
+from figures import NOTHING, Report, minute, number
 from learnt import Learnt
-from markup import STYLE, anchor, facts, folded, note, section, subheading, table
+from market.hours import new_york
+from markup import STYLE, anchor, facts, note, section, subheading, table
 from page_learning import learning_sections
-from plots import curve
+from page_script import SCRIPT
+from page_trades import charts, closed_trades, equity, open_positions, performance
+from plots import STYLE as CURVES
+from plots_trades import STYLE as CANDLES
 
-NAMED_REASONS = 2  # features named of those that spoke for a trade; the others unfold
+SHOWN_SIGNALS = 500  # the newest
 
-_PERFORMANCE = (
-    "Of closed trades. Average win and loss are per trade, of the money put in; profit factor is USD won per USD lost; "
-    "max drawdown is the deepest fall of equity from a peak, minute by minute. "
-    "Every amount is rounded to the cent by itself, so rows may add up to a cent more or less than their total."
-)
 _SESSIONS = (
     "Confidence is the model's probability that a trade opened then is profitable after cost; break-even is the one at "
     "which such trades earn nothing. Silent in a row: sessions up to this one without a confidence at the threshold. "
     "Signals at 0.60: how many there would have been at that threshold."
 )
-_SPOKE = (
-    "Spoke for it: the features that moved the model's score most towards buying; unfolded, what each added to the "
-    "score, and its value."
-)
 
 
-def html_page(report: Report, learnt: Learnt) -> str:
-    """The whole page."""
+def html_page(report: Report, learnt: Learnt, held_against: Comparisons, refresh_seconds: int | None = None) -> str:
+    """The whole page; with `refresh_seconds` it loads itself anew, as a running trader writes it again and again."""
     title = f"Paper trading report, {report.market} market"
     banner = f'<p class="banner"><strong>SIMULATED MARKET</strong> {escape(report.banner)}</p>' if report.banner else ""
+    halt = f'<p class="banner"><strong>HALTED</strong> {escape(report.halted_in_words())}</p>' if report.halt else ""
     sections: dict[str, Iterable[str]] = {
-        "Performance": [facts(report.figures()), *_about_performance(report)],
-        "Equity, USD": [curve(report.equity)],
-        "Open positions, times New York": _open_positions(report),
-        "Closed trades, times New York": _closed_trades(report.with_status("CLOSED")),
+        "Open positions, times New York": open_positions(report),
+        "Performance": performance(report, held_against),
+        "Equity, USD": equity(report, held_against),
+        "Closed trades, times New York": closed_trades(report),
+        "Trades on candles, times New York": charts(report, held_against),
         "Signals": _signals(report),
         "Sessions": _sessions(report.sessions),
         **learning_sections(learnt, report.no_model),
@@ -51,64 +47,40 @@ def html_page(report: Report, learnt: Learnt) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n"
-        f"<h1>{escape(title)}</h1>\n{banner}{facts(report.about(), 'about')}"
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>{STYLE}{CURVES}{CANDLES}</style>\n'
+        '</head>\n<body>\n<a class="skip" href="#main">Skip to the report</a>\n<header>\n'
+        f"<h1>{escape(title)}</h1>\n{banner}{halt}{facts(report.about(), 'about')}{_fresh(report, refresh_seconds)}"
         f'<nav aria-label="Contents"><ul>{contents}</ul></nav>\n</header>\n'
-        f"<main>\n{main}</main>\n</body>\n</html>\n"
+        f'<main id="main">\n{main}</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
     )
 
 
-def _open_positions(report: Report) -> Iterable[str]:
-    held, pending = report.with_status("OPEN"), report.with_status("PENDING")
-    head = ("bought", "symbol", "#shares", "#entry, USD", "#stop, USD", "#target, USD", "#confidence")
-    rows = [
-        (minute(t.entry_time), t.symbol, t.qty, *map(number, (t.price, t.stop_loss, t.take_profit, t.confidence)),
-         _spoke(t.why))
-        for t in held.itertuples()
-    ]  # fmt: skip
-    yield table("Open positions", (*head, "spoke for it"), rows) if rows else note("No position is open.")
-    if len(pending):
-        yield note(f"Ordered and not yet filled: {', '.join(pending['symbol'])}.")
-
-
-def _closed_trades(closed: pd.DataFrame) -> Iterable[str]:
-    if closed.empty:
-        yield note("No trade has closed yet. A trade closes at its stop, at its target, or when its time is up.")
-        return
-    head = ("bought", "sold", "symbol", "#shares", "#entry, USD", "#exit, USD", "sold by")
-    rows = [
-        (minute(t.entry_time), minute(t.exit_time), t.symbol, t.qty, number(t.price), number(t.exit_price),
-         t.exit_reason, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence),
-         _spoke(t.why))
-        for t in closed.iloc[::-1].itertuples()
-    ]  # fmt: skip
-    more = ("#P&L, USD", "#P&L, %", "#confidence", "spoke for it")
-    yield table("Closed trades, newest first", (*head, *more), rows)
-    yield note(_SPOKE)
-
-
-def _spoke(why: Sequence[Mapping[str, Any]]) -> str:
-    """The features that spoke for a trade; '-' where they were not kept."""
-    if not why:
-        return NOTHING
-    lines = (
-        f"{number(each['contribution'], sign='+', digits=3)} {each['feature']} {number(each['value'], digits=4)}"
-        for each in why
+def _fresh(report: Report, refresh_seconds: int | None) -> str:
+    written = f"Written {new_york(report.written):%Y-%m-%d %H:%M:%S} New York"
+    if refresh_seconds is None:
+        return f"<p>{written}.</p>\n"
+    return (
+        f'<p>{written}. <span class="fresh" hidden data-every="{refresh_seconds}" '
+        f'data-written="{report.written.isoformat()}">That is <span data-age role="status"></span>. '
+        '<label><input type="checkbox"> Load it anew by itself</label></span></p>\n'
     )
-    return folded(", ".join(each["feature"] for each in why[:NAMED_REASONS]), lines)
-
-
-def _about_performance(report: Report) -> Iterable[str]:
-    closed = len(report.with_status("CLOSED"))
-    yield note(_PERFORMANCE if closed else "No trade has closed yet, so there is no performance to measure.")
-    if counts := report.not_filled():
-        yield note(f"{plural(sum(counts.values()), 'order')} not filled: {listed(counts)}.")
 
 
 def _signals(report: Report) -> Iterable[str]:
     yield note(report.signals_in_words())
-    if rows := list(report.not_taken().items()):
-        yield table("Signals not taken", ("why not", "#signals"), rows)
+    if counts := list(report.not_taken().items()):
+        yield table("Signals not taken", ("why not", "#signals"), counts)
+    if report.signals.empty:
+        return
+    every = len(report.signals)
+    yield subheading(
+        f"Every signal, times New York{'' if every <= SHOWN_SIGNALS else f', the newest {SHOWN_SIGNALS} of {every:,}'}"
+    )
+    rows = [
+        (minute(s.timestamp), s.symbol, number(s.confidence), number(s.price), "ordered" if s.taken else s.reason)
+        for s in report.signals.iloc[: -SHOWN_SIGNALS - 1 : -1].itertuples()
+    ]
+    yield table("Every signal", ("at", "symbol", "#confidence", "#price, USD", "what became of it"), rows)
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Iterable[str]:

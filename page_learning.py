@@ -263,7 +263,7 @@ def _over_models(features: Sequence[str], cards: Sequence[Card]) -> str:
     ]  # fmt: skip
     head = ("feature", "AUC lost, oldest model left", *(f"#{_when(card)}" for card in cards[newest]))
     scale = f"All plots have one scale, {number(low, sign='+', digits=3)} to {number(high, sign='+', digits=3)}"
-    return table("Importances over models", head, rows) + note(
+    return table("AUC lost without a feature, by model", head, rows) + note(
         f"{scale}; the line across is 0, and each upright line one standard error to either side. "
         f"{plural(len(cards), 'model')}, the columns are the newest."
     )

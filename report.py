@@ -6,9 +6,11 @@
 It reads the books as they are on disk, while a trader runs too, and needs neither network nor model. --market only
 checks whose books they are; --bars, --symbols and --days change nothing. For your own plots:
 
-    >>> from config import load_settings
     >>> import report
-    >>> report.equity(load_settings())  # time, equity; also trades, signals, followed and costs
+    >>> report.equity()  # time, equity; also trades, signals, sessions, duties, followed and costs
+    >>> report.trades().groupby("symbol")["pnl_amount"].sum()
+
+Each is a pandas DataFrame, and takes other settings than those of config.py and the environment as an argument.
 """
 
 from __future__ import annotations
@@ -28,15 +30,16 @@ from rich.table import Table
 from rich.text import Text
 
 import command
-from config import Settings
+from comparisons import compare
+from config import Settings, load_settings
 from desk.books import Books
+from desk.halt import asked_to_halt
 from desk.journal import Event, read_events
 from desk.orders import Trade
 from durable import replace_file
-from figures import Report, listed, number, percent, plural, session_lines
+from figures import Report, card_in_use, listed, number, percent, plural, session_lines
 from learning.costs import LearntCost
 from learning.followed import Followed
-from learning.model_store import ModelStore, NoModel
 from learning.reviews import Reviews
 from learnt import Learnt, read_learnt, summary, terminal_lines
 from market.bars import NoBars
@@ -46,42 +49,68 @@ from market.simulated_feed import BANNER
 from page import html_page
 from sources import StateRefused, stamp_of
 
+READ_FIRST = ["symbol", "status", "entry_time", "price", "qty", "exit_time", "exit_price", "exit_reason", "pnl_amount"]
+PAGE = "report.html"  # in DATA_DIR
 SHOWN_TRADES = SHOWN_SESSIONS = 10
 SHOWN_TROUBLES = 3  # failed or missed duties
+DUTY_FIELDS = ["session", "duty", "outcome", "words"]
 
 
-def equity(settings: Settings) -> pd.DataFrame:
+def equity(settings: Settings | None = None) -> pd.DataFrame:
     """The account once a minute of every session: time (New York), equity (USD). Raises NoBars."""
-    return _equity(Books(local_time, _events(settings)))
+    return _equity(_books(settings))
 
 
-def trades(settings: Settings) -> pd.DataFrame:
+def trades(settings: Settings | None = None) -> pd.DataFrame:
     """Every trade in the order of its decision: the fields of models/trade_history.json. Raises NoBars.
 
     Times are New York's, money is USD, `pnl_pct` a fraction; NaN and NaT where a trade has no exit yet.
     """
-    return _trades(Books(local_time, _events(settings)))
+    return _trades(_books(settings))
 
 
-def signals(settings: Settings) -> pd.DataFrame:
+def signals(settings: Settings | None = None) -> pd.DataFrame:
     """Every signal: symbol, price (USD), confidence, timestamp (New York), taken, reason. Raises NoBars."""
-    return _signals(Books(local_time, _events(settings)))
+    return _signals(_books(settings))
 
 
-def followed(settings: Settings) -> pd.DataFrame:
+def sessions(settings: Settings | None = None) -> pd.DataFrame:
+    """A row per session: day, bought, sold, pnl (USD), words (why nothing was bought), and what was predicted in it.
+    Raises NoBars."""
+    settings = settings or load_settings()
+    events = _events(settings)
+    return pd.DataFrame(session_lines(events, Books(local_time, events)))
+
+
+def duties(settings: Settings | None = None) -> pd.DataFrame:
+    """Every training, review and rebalance: session, duty, outcome, words. Raises NoBars."""
+    return pd.DataFrame(_duties(_events(settings or load_settings())), columns=DUTY_FIELDS)
+
+
+def followed(settings: Settings | None = None) -> pd.DataFrame:
     """Trades that were not made, followed all the same: the columns of `learning.followed`, no row where none was."""
+    settings = settings or load_settings()
     return Followed(settings.MODELS_DIR / "followed_trades.jsonl").read(stamp_of(utc_now()))
 
 
-def costs(settings: Settings) -> pd.DataFrame:
+def costs(settings: Settings | None = None) -> pd.DataFrame:
     """What fills cost beyond the label's assumption, a row per review and symbol: session and the fields of
     `learning.costs.LearntCost`, fractions of the price."""
+    settings = settings or load_settings()
     rows = [
         {"session": review["session"], **cost}
         for review in Reviews(settings.MODELS_DIR / "reviews").all()
         for cost in review["costs"]
     ]
     return pd.DataFrame(rows, columns=["session", *(field.name for field in fields(LearntCost))])
+
+
+def _books(settings: Settings | None) -> Books:
+    return Books(local_time, _events(settings or load_settings()))
+
+
+def _duties(events: Iterable[Event]) -> list[dict[str, Any]]:
+    return [{name: event[name] for name in DUTY_FIELDS} for event in events if event["kind"] == "duty"]
 
 
 def _events(settings: Settings) -> list[Event]:
@@ -98,7 +127,7 @@ def _equity(books: Books) -> pd.DataFrame:
 
 
 def _trades(books: Books) -> pd.DataFrame:
-    names = [field.name for field in fields(Trade) if field.name != "entry_minute"]
+    names = [*READ_FIRST, *(f.name for f in fields(Trade) if f.name not in {*READ_FIRST, "entry_minute"})]
     frame = pd.DataFrame([asdict(trade) for trade in books.trades.values()], columns=names)
     frame[["exit_price", "pnl_pct", "pnl_amount"]] = frame[["exit_price", "pnl_pct", "pnl_amount"]].astype(float)
     return frame.assign(entry_time=_new_york(frame["entry_time"]), exit_time=_new_york(frame["exit_time"]))
@@ -119,12 +148,13 @@ def read_report(settings: Settings) -> Report:
     books = Books(local_time, events)
     source = settings.MODELS_DIR / "source.json"
     origin = json.loads(source.read_text()) if source.exists() else {"market": "unknown", "feed": "unknown"}
-    card, no_model = _card_in_use(settings)
-    duties = [event for event in events if event["kind"] == "duty"]
+    card, no_model = card_in_use(settings.MODELS_DIR)
     return Report(
+        written=utc_now(),
         market=origin["market"],
         feed=origin["feed"],
         banner=BANNER if origin["market"] == "simulated" else None,
+        halt=asked_to_halt(settings.MODELS_DIR) or books.halt,
         card=card,
         no_model=no_model,
         performance=books.performance(),
@@ -132,16 +162,8 @@ def read_report(settings: Settings) -> Report:
         trades=_trades(books),
         signals=_signals(books),
         sessions=session_lines(events, books),
-        duties=[{name: event[name] for name in ("session", "duty", "outcome", "words")} for event in duties],
+        duties=_duties(events),
     )
-
-
-def _card_in_use(settings: Settings) -> tuple[dict[str, Any] | None, str]:
-    store = ModelStore(settings.MODELS_DIR)
-    try:
-        return store.card(store.current()), ""
-    except NoModel as error:
-        return None, str(error)
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------------
@@ -156,6 +178,8 @@ def show(settings: Settings, console: Console) -> None:
 def _print(report: Report, learnt: Learnt, console: Console) -> None:
     if report.banner:
         console.print(Panel(Text(report.banner), title="SIMULATED MARKET", style="bold"))
+    if report.halt:
+        console.print(Text(f"HALTED: {report.halted_in_words()}", style="bold"))
     console.print(_pairs(report.about()))
     _heading(console, "performance")
     figures, grid = report.figures(), Table(box=None, show_header=False, pad_edge=False)
@@ -234,16 +258,26 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 # --- page and door ---------------------------------------------------------------------------------------------------
 
 
-def write_page(settings: Settings, path: Path) -> Path:
-    """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written."""
-    report = read_report(settings)
-    return _write(report, read_learnt(settings.MODELS_DIR, report.card), path)
+def write_page(settings: Settings, path: Path, bars: pd.DataFrame | None = None) -> Path:
+    """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written.
+
+    `bars` are those of the traded sessions; by default the ones kept in DATA_DIR.
+    """
+    return _write(settings, read_report(settings), path, bars)
 
 
-def _write(report: Report, learnt: Learnt, path: Path) -> Path:
+def _write(
+    settings: Settings,
+    report: Report,
+    path: Path,
+    bars: pd.DataFrame | None = None,
+    refresh_seconds: int | None = None,
+) -> Path:
+    held_against = compare(settings, report.trades, report.equity, bars)
+    page = html_page(report, read_learnt(settings.MODELS_DIR, report.card), held_against, refresh_seconds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, html_page(report, learnt))
+        replace_file(path, page)
     except OSError as error:
         raise command.UsageError(f"--out {path} cannot be written ({error.strerror}); name another file") from error
     return path
@@ -257,8 +291,10 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
             "Leave --market away, or name other folders: MODELS_DIR=... DATA_DIR=... python report.py"
         )
     learnt = read_learnt(settings.MODELS_DIR, report.card)
-    _print(report, learnt, console)
-    page = _write(report, learnt, arguments.out or settings.DATA_DIR / "report.html")
+    if not console.quiet:
+        _print(report, learnt, console)
+    out = arguments.out or settings.DATA_DIR / PAGE
+    page = _write(settings, report, out, refresh_seconds=arguments.refresh)
     console.print(f"\npage: {page} (open it in a browser)", soft_wrap=True, markup=False)
     return 0, _summary(report) | {"learnt": summary(learnt), "page": str(page)}
 
@@ -282,6 +318,12 @@ def _summary(report: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("report.py", __doc__)
+    parser.add_argument(
+        "--refresh",
+        type=command.positive,
+        metavar="SECONDS",
+        help="the page loads itself anew; a running trader says so",
+    )
     parser.add_argument("--out", type=Path, metavar="PATH", help="the page's file (default: report.html in DATA_DIR)")
     return command.run("report", _body, parser.parse_args(argv))
 

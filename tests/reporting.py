@@ -145,12 +145,13 @@ REVIEW: dict[str, Any] = {
 class Page(HTMLParser):
     """What a browser makes of a page: its tables by caption, its text, its tags."""
 
-    VOID = frozenset({"meta"})
+    VOID = frozenset({"meta", "link", "input"})
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: set[str] = set()
+        self.scripts = 0
         self.ids: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.words: list[str] = []
@@ -166,6 +167,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.scripts += tag == "script"
         self.attributes += [(name, value or "") for name, value in attrs]
         self.ids += [value or "" for name, value in attrs if name == "id"]
         if tag not in self.VOID:
@@ -182,7 +184,7 @@ class Page(HTMLParser):
         self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
-        if "style" in self.open:
+        if {"style", "script"} & set(self.open):
             return
         self.words.append(data)
         if {"td", "th"} & set(self.open):

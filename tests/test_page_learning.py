@@ -237,7 +237,7 @@ def test_importances_are_plotted_over_models_with_the_newest_in_columns(books: B
     cards = [importances(f"2026021{i}_200000", rsi_14=0.01 * i, return_1=-0.001) for i in range(7)]
     books.train(*cards)
     page = books.page()
-    assert page.tables["Importances over models"] == [
+    assert page.tables["AUC lost without a feature, by model"] == [
         ["feature", "AUC lost, oldest model left",
          "02-12 20:00", "02-13 20:00", "02-14 20:00", "02-15 20:00", "02-16 20:00"],
         ["rsi_14", "", "+0.0200", "+0.0300", "+0.0400", "+0.0500", "+0.0600"],
@@ -273,5 +273,5 @@ def test_importances_become_bars_on_both_sides_of_zero(books: BooksOnDisk) -> No
 
 def test_a_feature_that_an_older_model_lacked_leaves_a_gap(books: BooksOnDisk) -> None:
     books.train(importances("20260210_200000", rsi_14=0.01), importances("20260211_200000", rsi_14=0.02, return_1=0.03))
-    rows = books.page().tables["Importances over models"][1:]
+    rows = books.page().tables["AUC lost without a feature, by model"][1:]
     assert rows == [["return_1", "", "-", "+0.0300"], ["rsi_14", "", "+0.0100", "+0.0200"]]
