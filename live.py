@@ -13,7 +13,7 @@ from itertools import chain
 
 from rich.console import Console
 
-from alpaca_wire import Unreachable
+from alpaca_wire import AlpacaWire, Unreachable
 from config import Settings
 from desk.alpaca_broker import AlpacaBroker
 from desk.brokers import Broker
@@ -28,6 +28,7 @@ from market.hours import new_york
 from market_scheduler import MarketScheduler
 from ml_predictor import MLPredictor
 from nightly import nightly_training
+from onlookers import Onlookers
 from review import evening_review
 from sources import open_alpaca, open_wire, stamp_of
 from trader import LiveTrader
@@ -61,59 +62,69 @@ def run_live(
     trained, and nothing is held; AlreadyRunning if another process trades this account or these books.
     """
     timing, ending = timing or Timing(), ending or Ending()
-
-    def say(words: str) -> None:
-        log.info("%s", words)
-        console.print(words, soft_wrap=not console.is_terminal, markup=False)
-
-    wire = open_wire(settings, timing.wait, timing.monotonic)
-    feed = open_alpaca(settings, wire, say)
-    books = settings.MODELS_DIR / "journal.jsonl"
-    with _account_lock(settings, broker), Journal(books, stamp_of(timing.now())) as journal:
-        executing: Broker = (
-            AlpacaBroker(wire, timing.now, settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT)
-            if broker == "alpaca"
-            else PaperBroker(
-                settings.MODELS_DIR / "paper_account.json", settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT
+    place = "Alpaca's paper account" if broker == "alpaca" else "the local paper account"
+    with Onlookers(settings, console, timing.now, broker, place, once=once) as onlookers:
+        onlookers.say(f"market alpaca (feed {settings.FEED}), broker {place}; Ctrl-C ends it in order")
+        wire = open_wire(settings, timing.wait, timing.monotonic)
+        feed = open_alpaca(settings, wire, onlookers.say)
+        books = settings.MODELS_DIR / "journal.jsonl"
+        with _account_lock(settings, broker), Journal(books, stamp_of(timing.now())) as journal:
+            trader = LiveTrader(
+                settings,
+                feed=feed,
+                broker=_executing(settings, broker, wire, timing.now),
+                journal=journal,
+                predictor=MLPredictor(settings, feed),
+                entries=entries,
+                say=onlookers.say,
+                hear=onlookers.hear,
+                now=timing.now,
             )
-        )
-        predictor = MLPredictor(settings, feed)
-        trader = LiveTrader(
-            settings,
-            feed=feed,
-            broker=executing,
-            journal=journal,
-            predictor=predictor,
-            entries=entries,
-            say=say,
-            now=timing.now,
-        )
-        training, review = nightly_training(settings, feed, wait=False), evening_review(settings, feed)
-        scheduler = MarketScheduler(settings, trader, training, say, review)
-        minutes = iter(timing.minutes)
-        try:
-            first = _start(trader, minutes, say, ending)
-            if trader.books.halt is None and (missing := _no_model(predictor, first)) is not None:
-                say(f"{missing.partition('. Run')[0]}; one is trained now")
-                if trader.books.live_trades():
-                    scheduler.try_to_train(first)  # whatever comes of it, what is held is watched
-                else:
-                    scheduler.begin_training(first)
-                    scheduler.finish_training()
-                    predictor.model(first)
-                first = next(minutes)
-            for now in chain([first], [] if once else minutes):
-                with ending.finishing():
-                    scheduler.tick(now)
-            scheduler.finish_training()
-        except Terminated:
-            ending.terminated = True
-            raise
-        finally:
-            if ending.terminated:  # whatever else ends the run just then
-                trader.halt_for("SIGTERM", timing.now())
-            trader.keeping.flush()
+            training, review = nightly_training(settings, feed, wait=False), evening_review(settings, feed)
+            scheduler = MarketScheduler(settings, trader, training, onlookers.say, review, onlookers.tick)
+            try:
+                _trade(trader, scheduler, onlookers, timing.minutes, ending, once=once)
+            except Terminated:
+                ending.terminated = True
+                raise
+            finally:
+                if ending.terminated:  # whatever else ends the run just then
+                    trader.halt_for("SIGTERM", timing.now())
+                trader.keeping.flush()
     return scheduler
+
+
+def _executing(settings: Settings, broker: str, wire: AlpacaWire, now: Callable[[], datetime]) -> Broker:
+    if broker == "alpaca":
+        return AlpacaBroker(wire, now, settings.STOP_LOSS_PCT, settings.TAKE_PROFIT_PCT)
+    return PaperBroker(settings.MODELS_DIR / "paper_account.json", settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT)
+
+
+def _trade(
+    trader: LiveTrader,
+    scheduler: MarketScheduler,
+    onlookers: Onlookers,
+    clock: Iterable[datetime],
+    ending: Ending,
+    *,
+    once: bool,
+) -> None:
+    minutes = iter(onlookers.watched(clock))
+    first = _start(trader, minutes, onlookers.say, ending)
+    onlookers.begin(trader, first)
+    if trader.books.halt is None and (missing := _no_model(trader, first)) is not None:
+        onlookers.say(f"{missing.partition('. Run')[0]}; one is trained now")
+        if trader.books.live_trades():
+            scheduler.try_to_train(first)  # whatever comes of it, what is held is watched
+        else:
+            scheduler.begin_training(first)
+            scheduler.finish_training()
+            trader.predictor.model(first)
+        first = next(minutes)
+    for now in chain([first], [] if once else minutes):
+        with ending.finishing():
+            scheduler.tick(now)
+    scheduler.finish_training()
 
 
 def _account_lock(settings: Settings, broker: str) -> AbstractContextManager[object]:
@@ -143,10 +154,10 @@ def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str],
     raise AssertionError("a clock of minutes does not end before the start")
 
 
-def _no_model(predictor: MLPredictor, now: datetime) -> str | None:
+def _no_model(trader: LiveTrader, now: datetime) -> str | None:
     """Why no model may serve, or None."""
     try:
-        predictor.model(now)
+        trader.predictor.model(now)
     except NoModel as error:
         return str(error)
     return None

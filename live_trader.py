@@ -41,8 +41,10 @@ from market.clock import utc_now
 from market.hours import local_time, new_york
 from market.simulated_feed import BANNER
 from replay import history_before, run_replay
+from screen import show
 from sources import claim, open_market, open_wire, traded_sessions
 from trader import LiveTrader
+from view import view_on_disk
 
 __all__ = ["LiveTrader", "main"]
 
@@ -79,7 +81,6 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
         console.print(note)
     broker = "paper" if arguments.broker == "paper" else "alpaca"
     place = "Alpaca's paper account" if broker == "alpaca" else "paper (local)"
-    console.print(f"market alpaca (feed {settings.FEED}), broker {place}; Ctrl-C ends it in order")
     failures: dict[str, int] = {}
     ending = Ending()
     ending.listen()
@@ -88,7 +89,7 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
         failures = dict(run_live(settings, console, broker=broker, entries=entries, once=once, ending=ending).failures)
     except KeyboardInterrupt:
         if ending.terminated and asked_to_halt(settings.MODELS_DIR) is None:  # it was not trading yet
-            ask_to_halt(settings.MODELS_DIR, "SIGTERM", f"{new_york(utc_now()):%Y-%m-%dT%H:%M}")
+            ask_to_halt(settings.MODELS_DIR, "SIGTERM", f"{new_york(utc_now()):%Y-%m-%d %H:%M}")
         held = LiveTrader(settings).get_performance_summary()["open_trades"]
         how = "stopped by SIGTERM and halted, back: --resume" if ending.terminated else "stopped"
         console.print(f"{how}; all is on disk, {held} positions stay with their stops in {place}")
@@ -129,7 +130,7 @@ def _trade_the_past(arguments: argparse.Namespace, settings: Settings, console: 
 
 def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
     """Halt, flatten or resume: word for the trader that runs, or for the next one."""
-    folder, when = settings.MODELS_DIR, f"{new_york(utc_now()):%Y-%m-%dT%H:%M}"
+    folder, when = settings.MODELS_DIR, f"{new_york(utc_now()):%Y-%m-%d %H:%M}"
     taken_up = "a running trader takes it up within a minute of the session, else the next one at its start"
     if arguments.resume:
         halted = asked_to_halt(folder) or _books(settings).halt
@@ -151,13 +152,12 @@ def _books(settings: Settings) -> Books:
 
 
 def _status(settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:
-    books = _books(settings)
-    if (halted := asked_to_halt(settings.MODELS_DIR) or books.halt) is not None:
-        console.print(f"HALTED: {halted}. Nothing is bought until python live_trader.py --resume\n", markup=False)
-    report.show(settings, console)
-    console.print(f"\nbooks up to {local_time(books.last_minute)}" if books.last_minute else "\nno minute traded yet")
-    last = local_time(books.last_minute)
-    return 0, {"last_minute": last, "halted": halted, **LiveTrader(settings).get_performance_summary()}
+    now = utc_now()
+    view = view_on_disk(settings, now)
+    show(view, now, console)
+    last = new_york(view.last_minute).isoformat() if view.last_minute is not None else None
+    console.print(f"\nbooks up to {last}; what was earned, and why: python report.py" if last else "")
+    return 0, {"last_minute": last, "halted": view.halted, **LiveTrader(settings).get_performance_summary()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

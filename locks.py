@@ -30,3 +30,15 @@ def hold(path: Path, what: str) -> IO[str]:
     lock.write(f"process {os.getpid()} (in {Path(__file__).parent})")
     lock.flush()
     return lock
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock of the books; it is asked for a moment, shared, and written nothing into."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

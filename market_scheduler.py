@@ -70,8 +70,8 @@ class MarketScheduler:
     """Calls trader and training when they are due.
 
     Args: `train(now)` starts a training; `review(now, books)` learns from the day before it, and returns what there is
-    to say (None: there is no review). The one catch-all of the house is here: a duty that raises is logged and
-    counted in `failures`, and starves no other.
+    to say (None: there is no review); `show(now)` ends each tick with what a person sees. The one catch-all of the
+    house is here: a duty that raises is logged and counted in `failures`, and starves no other.
     """
 
     def __init__(
@@ -81,11 +81,13 @@ class MarketScheduler:
         train: Callable[[datetime], Training],
         say: Callable[[str], object] = log.info,
         review: Callable[[datetime, Books], str] | None = None,
+        show: Callable[[datetime], object] | None = None,
     ) -> None:
         self._settings = settings
         self._trader = trader
         self._train = train
         self._review = review
+        self._show = show
         self._say = say
         self._training: tuple[date, Training] | None = None
         self._began: datetime | None = None  # this process's first minute
@@ -115,6 +117,8 @@ class MarketScheduler:
                 self._attempt("halt", partial(self._trader.halt_for, f"{self._errors} trading minutes failed"), now)
         else:
             self._say_idle(now)
+        if self._show is not None:
+            self._attempt("screen", self._show, now)
 
     def _attempt(self, duty: str, action: Callable[[datetime], None], now: datetime) -> None:
         try:

@@ -25,6 +25,7 @@ import command
 from config import Settings, load_settings
 from desk.books import Books
 from desk.journal import read_events
+from figures import card_in_use, model_in_words
 from gates import first_no
 from learning.model_store import PublishedModel
 from learning.prediction_log import PredictionLog
@@ -59,6 +60,10 @@ class MLPredictor:
         self._newest: dict[str, Prediction] = {}
         self.log = PredictionLog(self._settings.MODELS_DIR / "predictions")
         self.seen = SeenLog(self._settings.MODELS_DIR / "predictions")
+
+    def __repr__(self) -> str:
+        model = model_in_words(*card_in_use(self._settings.MODELS_DIR))
+        return f"MLPredictor(market {self._settings.market}; model {model})"
 
     def predict(self, symbol: str) -> dict[str, Any]:
         """Predict one symbol from its newest bars.

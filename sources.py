@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 # What may lie in a folder that no source has claimed yet.
 _OURS = re.compile(
-    r"\..*|(HALT|RESUME|FLATTEN|logs|backtests|bars|symbols|predictions|reviews|archive|report\.html|models|data)"
+    r"\..*|(HALT|RESUME|FLATTEN|alive|logs|backtests|bars|symbols|predictions|reviews|archive|models|data)|report\.html"
     r"|(model|scaler|features|card|out_of_fold)_\w+\.\w+|current\.json|dataset\.\w+"
     r"|(journal|trade_history|paper_account|followed_trades|trials)\..*"
 )

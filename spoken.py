@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+import pandas as pd
 
 from desk.books import Books
 from desk.orders import Account, Execution, Trade
@@ -92,3 +94,19 @@ def told(execution: Execution, trade: Trade) -> str:
         return f"{when}  sold {shares} ({execution.reason}), {trade.held} left"
     earned = f"{trade.pnl_amount or 0.0:+.2f} USD, {trade.pnl_pct or 0.0:+.2%}"
     return f"{when}  sold {shares} ({trade.exit_reason}: {earned})"
+
+
+def tally_of(made: pd.DataFrame, session: Session) -> SessionTally:
+    """The tally of a session's predictions, columns as `PredictionLog.of_day` returns them."""
+    minute = timedelta(minutes=1)  # after its bar a prediction is made; none counts at the open, and none at the close
+    made = made[made["timestamp"].between(session.open, session.close - minute, inclusive="left")]
+    tally = SessionTally(session, watched=len(made), predicted=len(made))
+    if len(made):
+        best = made.sort_values("confidence", kind="stable").iloc[-1]
+        tally.highest, tally.highest_symbol = float(best["confidence"]), str(best["symbol"])
+        tally.highest_time = f"{new_york(best['timestamp'] + minute):%H:%M}"
+    for level in LOWER_THRESHOLDS:
+        above = made["confidence"] >= level
+        before = above.groupby(made["symbol"]).shift(fill_value=False)  # sorted by symbol, then time
+        tally.reached[level] = int((above & ~before).sum())
+    return tally

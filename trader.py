@@ -14,7 +14,7 @@ from desk.books import BY_HAND, Books
 from desk.brokers import Broker
 from desk.halt import Halt
 from desk.journal import Event, Journal, read_events
-from desk.orders import Execution
+from desk.orders import Account, Execution
 from desk.risk import Gate, beyond_levels
 from entries import Entries
 from exits import Exits
@@ -56,7 +56,8 @@ class LiveTrader:
     """One account's trading, a minute at a time. The same object trades live, in a replay and in a backtest.
 
     `LiveTrader()` opens nothing and answers `get_performance_summary()` from disk. To trade, hand in the four things
-    that differ between live and replay, call `start(now)`, then `minute(now)` for each minute of a session.
+    that differ between live and replay, call `start(now)`, then `minute(now)` for each minute of a session. `say` tells
+    a person, `hear` is told each event of the journal with the books after it.
     """
 
     def __init__(
@@ -69,15 +70,16 @@ class LiveTrader:
         predictor: Predictor | None = None,
         entries: bool = True,
         say: Callable[[str], object] = log.info,
+        hear: Callable[[Event, Books], object] = lambda event, books: None,
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self.settings = settings or load_settings()
         if feed and broker and journal and predictor:
-            self._feed, self._broker, self._journal, self._predictor = feed, broker, journal, predictor
+            self.feed, self.broker, self._journal, self.predictor = feed, broker, journal, predictor
             self.books = Books(local_time, journal.events)
             self.keeping = Keeping(self.settings.MODELS_DIR, self.books, broker, journal, predictor, say)
-            self._watch = Watch(feed, self.settings.SYMBOLS, say)
-            self._agreement = Agreement(self.books, broker, journal, self._book, say)
+            self.watch = Watch(feed, self.settings.SYMBOLS, say)
+            self.agreement = Agreement(self.books, broker, journal, self._book, say)
             self._gate = Gate(broker, self.books, limits_of(self.settings), say)
             if now is not None:  # a replay's minute takes no time
                 self._gate.leaves = lambda order: epoch_minute(now())
@@ -85,29 +87,41 @@ class LiveTrader:
             self._splits = Splits(feed, self.books, broker, self._record, say)
             self.exits = Exits(self.books, self._gate, journal, self._record, say)
             self.entries = Entries(self.settings, feed.market, self.books, self._gate, journal, self._record)
-        self._say, self._watching_only = say, not entries
+        self._say, self._hear, self.watching_only = say, hear, not entries
         self._seen_minute = 0  # the newest minute whose bars have been settled
         self._began_minute = 0  # the newest that was begun
         self._unfinished = False  # whether the last minute broke off
         self._model_id: str | None = None
-        self._tally = SessionTally(None)
+        self.account: Account | None = None  # as the last minute found it
+        self.tally = SessionTally(None)
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        books = getattr(self, "books", None) or self._on_disk()
+        p, reach = books.performance(), local_time(books.last_minute)[:16] if books.last_minute else "no minute yet"
+        halted = f"; halted: {books.halt}" if books.halt else ""
+        return (
+            f"LiveTrader({p['closed_trades']} closed trades, {p['total_pnl']:+,.2f} USD, win rate {p['win_rate']:.0%}; "
+            f"{p['open_trades']} open; books to {reach}{halted})"
+        )
+
     def get_performance_summary(self) -> dict[str, float]:
         """What the trades on disk earned; see `desk.performance.summarise`. Needs no network, lock or model."""
-        books = Books(local_time, read_events(self.settings.MODELS_DIR / "journal.jsonl"))
-        return books.performance()
+        return self._on_disk().performance()
+
+    def _on_disk(self) -> Books:
+        return Books(local_time, read_events(self.settings.MODELS_DIR / "journal.jsonl"))
 
     # --- start and 04:00 ---------------------------------------------------------------------------------------------
 
     def start(self, now: datetime) -> None:
         """Bring books and broker together and take up where an earlier process ended. Raises BooksDisagree."""
         self.keeping.secure_view(now)
-        self._broker.resume(self.books.tag, self.books.trades.values())
+        self.broker.resume(self.books.tag, self.books.trades.values())
         self.halt.hear(epoch_minute(now))  # before Alpaca is asked: the file may be gone before it answers
         if self.books.first_cash is None:
-            account = self._broker.account()
+            account = self.broker.account()
             self._record("account", cash=account.equity, settled=account.cash)
         self._seen_minute = (self.books.last_minute or epoch_minute(now)) - 1
         self._splits.look(now)
@@ -117,7 +131,7 @@ class LiveTrader:
 
     def reconcile(self, now: datetime) -> None:
         """Let the books hear what the broker did and they missed. Raises BooksDisagree."""
-        self._agreement.reach(now, self._seen_minute)
+        self.agreement.reach(now, self._seen_minute)
 
     def rebalance(self, now: datetime) -> None:
         """04:00: compare the books, and write down what will be sold as the session's first act, and why."""
@@ -126,7 +140,7 @@ class LiveTrader:
         ours = self.books.live_trades().keys() - self.books.split
         plan = {
             symbol: reason
-            for symbol, position in self._broker.positions().items()
+            for symbol, position in self.broker.positions().items()
             if symbol in ours and (reason := beyond_levels(position)) is not None
         }
         plan |= {symbol: reason for symbol, reason in self.books.exit_plan.items() if reason == BY_HAND}
@@ -138,7 +152,7 @@ class LiveTrader:
     def halt_for(self, why: str, now: datetime) -> None:
         """Halt now, for a reason of the program's own, and let no working entry buy any more."""
         self.halt.begin(why, epoch_minute(now))
-        self._agreement.try_to_reach(now, self._seen_minute)
+        self.agreement.try_to_reach(now, self._seen_minute)
 
     # --- the trading minute ------------------------------------------------------------------------------------------
 
@@ -149,20 +163,20 @@ class LiveTrader:
         self.halt.hear(minute)
         if self._unfinished or minute > self._began_minute + PATIENT_MINUTES:
             # The minute before broke off, or there was none for a while: the broker may know more than the books.
-            self._agreement.try_to_reach(now, self._seen_minute)
+            self.agreement.try_to_reach(now, self._seen_minute)
         self._began_minute, self._unfinished = minute, True
         since = self._seen_minute + 1
-        symbols, bars, problem = self._watch.look(now, self.books.live_trades(), self._seen_minute)
+        symbols, bars, problem = self.watch.look(now, self.books.live_trades(), self._seen_minute)
         self._gate.see(bars)
         seen = minute if problem is None else since  # bars that were not seen are still to be settled
-        for execution in self._broker.settle(seen, bars):
+        for execution in self.broker.settle(seen, bars):
             self._book(execution)
-        bare = any(not position.protected for position in self._broker.positions().values())
-        if minute % RECONCILE_MINUTES == 0 or self._agreement.missing or bare:
-            self._agreement.try_to_reach(now, self._seen_minute)
+        bare = any(not position.protected for position in self.broker.positions().values())
+        if minute % RECONCILE_MINUTES == 0 or self.agreement.missing or bare:
+            self.agreement.try_to_reach(now, self._seen_minute)
         sent = now < session.close and self.exits.sell(now, session)
-        if self._tally.session != session:
-            self._tally = SessionTally(session)
+        if self.tally.session != session:
+            self.tally = SessionTally(session)
             self._say_drift(now)
         model, ordered = self._model(now), dict[str, str]()
         if model is not None and problem is None:
@@ -172,12 +186,12 @@ class LiveTrader:
             except OSError as error:  # history or predictions that the disk does not take
                 self.keeping.failed(now, error)
             if session.open < now < session.close:
-                self._tally.count(now, len(symbols), predictions)
-                review, stopped = self._predictor.review(now), self._stopped()
+                self.tally.count(now, len(symbols), predictions)
+                review, stopped = self.predictor.review(now), self._stopped()
                 ordered = self.entries.enter(minute, session, predictions, model, review, stopped)
-            self._predictor.remember(now)
+            self.predictor.remember(now)
         if sent or ordered:  # what was filled at once is booked now, and its levels are set
-            for execution in self._broker.settle(minute, ()):
+            for execution in self.broker.settle(minute, ()):
                 self._book(execution)
         self._end_minute(now, minute, session, model)
         self._seen_minute, self._unfinished = seen - 1, False
@@ -185,18 +199,18 @@ class LiveTrader:
 
     def _stopped(self) -> str | None:
         """Why nothing at all may be bought just now, or None."""
-        if self._watching_only:
+        if self.watching_only:
             return "watching only (--no-entries)"
         if self.books.halt is not None:
             return f"halted: {self.books.halt}"
         if self.keeping.trouble is not None:
             return self.keeping.trouble
-        return "books and broker could not be compared" if self._agreement.missing else None
+        return "books and broker could not be compared" if self.agreement.missing else None
 
     def _model(self, now: datetime) -> PublishedModel | None:
         """The model in use, announced when it is another; None, said once, where none may serve."""
         try:
-            model = self._predictor.model(now)
+            model = self.predictor.model(now)
         except NoModel as error:
             if self._model_id != "":
                 self._say(f"{error}. Positions are watched, nothing is bought")
@@ -216,7 +230,7 @@ class LiveTrader:
 
     def _say_drift(self, now: datetime) -> None:
         """At the open: whether this is still the market that the model learnt from."""
-        review = self._predictor.review(now)
+        review = self.predictor.review(now)
         if review is not None and review["drift"]["light"] in ("amber", "red"):
             self._say(
                 f"{new_york(now):%Y-%m-%d %H:%M}  drift is {review['drift']['light']}: {review['drift']['words']}"
@@ -225,11 +239,11 @@ class LiveTrader:
     def _predict(
         self, now: datetime, symbols: Sequence[str], bars: Sequence[Bar], since: int, model: PublishedModel
     ) -> list[Prediction]:
-        predictions = [p for p in self._predictor.at_minute(now, symbols, bars, since) if p.problem is None]
+        predictions = [p for p in self.predictor.at_minute(now, symbols, bars, since) if p.problem is None]
         timestamp, threshold = new_york(now).isoformat(), self.settings.MIN_CONFIDENCE
         for prediction in predictions:
             meets = prediction.confidence >= threshold
-            self._predictor.log.add(
+            self.predictor.log.add(
                 prediction.symbol, timestamp, prediction.price, prediction.confidence, model.stamp,
                 meets=meets, buy=meets, model_confidence=prediction.model_confidence,
             )  # fmt: skip
@@ -244,7 +258,7 @@ class LiveTrader:
                     "value": round(each["value"], 6),
                     "contribution": round(each["contribution"], 6),
                 }
-                for each in self._predictor.why(now, symbol)
+                for each in self.predictor.why(now, symbol)
             ]
             self._record("why", order_id=order_id, spoke=spoke)
 
@@ -256,19 +270,19 @@ class LiveTrader:
         if prediction.symbol in self.entries.outcomes:
             outcome = self.entries.outcomes[prediction.symbol]
             return None if outcome == "ordered" else outcome
-        card = self._predictor.model(now).card
-        review = self._predictor.review(now)
+        card = self.predictor.model(now).card
+        review = self.predictor.review(now)
         return first_no(prediction, session, self.settings, card, review, self.books, self._stopped())
 
     def _end_minute(self, now: datetime, minute: int, session: Session, model: PublishedModel | None) -> None:
-        account = self._broker.account()
+        account = self.account = self.broker.account()
         self._record("minute", minute=minute, equity=round(account.equity, 4), above=sorted(self.entries.above))
         self.halt.watch_losses(account.equity, minute)
         if now >= session.close:
             card = model.card if model else None
-            event = self._tally.event(self.settings.MIN_CONFIDENCE, card, self.books)
+            event = self.tally.event(self.settings.MIN_CONFIDENCE, card, self.books)
             self._record("session", **event)
-            for line in self._tally.lines(self.books, account, event):
+            for line in self.tally.lines(self.books, account, event):
                 self._say(line)
             self.keeping.end_session(now)
         elif self._journal.syncs_each_minute:
@@ -284,6 +298,7 @@ class LiveTrader:
     def _record(self, kind: str, **fields: Any) -> Event:
         event = self._journal.append(kind, **fields)
         self.books.apply(event)
+        self._hear(event, self.books)
         return event
 
     def _book(self, execution: Execution) -> None:

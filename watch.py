@@ -29,7 +29,7 @@ class Watch:
 
     def __init__(self, feed: BarFeed, listed: Sequence[str] | None, say: Callable[[str], object]) -> None:
         self._feed, self._listed, self._say = feed, listed, say
-        self._problem: str | None = None
+        self.problem: str | None = None
 
     def look(self, now: datetime, held: Iterable[str], after_minute: int) -> View:
         """The symbols worth watching and those `held`, with their bars of later than `after_minute`."""
@@ -39,9 +39,9 @@ class Watch:
             view = View(symbols, self._feed.new_bars(symbols, after_minute, now), None)
         except (FeedUnavailable, Refused, Unreachable, OSError) as error:  # OSError: a disk that takes no list
             view = View(sorted(held), [], str(error))
-        if view.problem is not None and self._problem is None:
+        if view.problem is not None and self.problem is None:
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  no bars, nothing is bought: {view.problem}")
-        elif view.problem is None and self._problem is not None:
+        elif view.problem is None and self.problem is not None:
             self._say(f"{new_york(now):%Y-%m-%d %H:%M}  bars are back")
-        self._problem = view.problem
+        self.problem = view.problem
         return view

@@ -756,7 +756,7 @@ def test_an_outage_of_the_history_alone_is_said_once_and_its_end_once(
     with desk(tmp_path, market(), wanted, each_minute_on_disk=True) as d:
         d.run(DAYS[0], until=at(DAYS[0], "10:00"))
         with monkeypatch.context() as patch:
-            patch.setattr(d.trader._predictor, "at_minute", refuses)
+            patch.setattr(d.trader.predictor, "at_minute", refuses)
             d.run(DAYS[0], after=at(DAYS[0], "10:00"), until=at(DAYS[0], "10:15"))
         d.run(DAYS[0], after=at(DAYS[0], "10:15"))
         assert [("until the disk" in line, "takes the books again" in line) for line in d.said if "disk" in line] == [
@@ -782,6 +782,6 @@ def test_after_minutes_without_one_books_and_broker_are_compared_before_anything
     with desk(tmp_path, market(), {("AAA", at(DAYS[0], "11:33")): 0.9}) as d:
         d.run(DAYS[0], until=at(DAYS[0], "10:31"))
         asked = []
-        d.trader._agreement.try_to_reach = lambda now, seen: asked.append(now)  # type: ignore[method-assign]
+        d.trader.agreement.try_to_reach = lambda now, seen: asked.append(now)  # type: ignore[method-assign]
         d.run(DAYS[0], after=at(DAYS[0], "11:32"), until=at(DAYS[0], "11:34"))
         assert asked == [at(DAYS[0], "11:33")]
