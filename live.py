@@ -110,7 +110,7 @@ def _trade(
     once: bool,
 ) -> None:
     minutes = iter(onlookers.watched(clock))
-    first = _start(trader, minutes, onlookers.say, ending)
+    first = _start(trader, minutes, onlookers, ending)
     onlookers.begin(trader, first)
     if trader.books.halt is None and (missing := _no_model(trader, first)) is not None:
         onlookers.say(f"{missing.partition('. Run')[0]}; one is trained now")
@@ -118,7 +118,7 @@ def _trade(
             scheduler.try_to_train(first)  # whatever comes of it, what is held is watched
         else:
             scheduler.begin_training(first)
-            scheduler.finish_training()
+            scheduler.finish_training(lambda: onlookers.wait(first, "a first model is trained"))
             trader.predictor.model(first)
         first = next(minutes)
     for now in chain([first], [] if once else minutes):
@@ -135,7 +135,7 @@ def _account_lock(settings: Settings, broker: str) -> AbstractContextManager[obj
     return hold(settings.STATE_DIR / "locks" / f"alpaca-{account}.lock", "is already trading this Alpaca account")
 
 
-def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str], None], ending: Ending) -> datetime:
+def _start(trader: LiveTrader, minutes: Iterator[datetime], onlookers: Onlookers, ending: Ending) -> datetime:
     """Start with the first minute in which Alpaca answers; returns it."""
     waiting = False
     for now in minutes:
@@ -143,13 +143,14 @@ def _start(trader: LiveTrader, minutes: Iterator[datetime], say: Callable[[str],
             try:
                 trader.start(now)
             except Unreachable as error:
+                onlookers.wait(now, "waiting for Alpaca")
                 if not waiting:
-                    say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")
+                    onlookers.say(f"{new_york(now):%Y-%m-%d %H:%M}  waiting for Alpaca: {error}")
                 waiting = True
                 continue
         held = plural(len(trader.books.live_trades()), "trade")
         halted = f"; halted: {trader.books.halt}" if trader.books.halt else ""
-        say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree: {held} under way{halted}")
+        onlookers.say(f"{new_york(now):%Y-%m-%d %H:%M}  books and broker agree: {held} under way{halted}")
         return now
     raise AssertionError("a clock of minutes does not end before the start")
 

@@ -142,7 +142,8 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
     ask_to_halt(folder, why, when, flatten=arguments.flatten)  # before anything that could fail
     held = list(_books(settings).live_trades())
     then = "sold as soon as the market is open" if arguments.flatten else "stops stay"
-    words = f"halted: {why} (held: {', '.join(held) or 'nothing'}; {then}); {taken_up}"
+    of_held = f"held: {', '.join(held)}; {then}" if held else "nothing is held"
+    words = f"halted: {why} ({of_held}); {taken_up}"
     console.print(f"{words}. Back: python live_trader.py --resume", markup=False)
     return 0, {"halted": why, "flatten": arguments.flatten, "held": held}
 

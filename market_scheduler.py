@@ -187,9 +187,10 @@ class MarketScheduler:
         """As `begin_training`, but what keeps it from starting is said and counted, and raised no further."""
         self._attempt("training", self.begin_training, now)
 
-    def finish_training(self) -> None:
-        """Wait for a training that is under way."""
+    def finish_training(self, waiting: Callable[[], object] = lambda: None) -> None:
+        """Wait for a training that is under way; `waiting` is called again and again meanwhile."""
         while self._training is not None:
+            waiting()
             self._finish_training(*self._training)
 
     def _finish_training(self, day: date, training: Training) -> None:

@@ -17,7 +17,7 @@ from desk.books import Books
 from desk.journal import Event
 from figures import number, plural
 from live_screen import LiveScreen, fits
-from market.hours import is_open
+from market.hours import is_open, new_york
 from notices import started, stopped
 from notify import Notifier
 from page_writer import PageWriter
@@ -88,12 +88,17 @@ class Onlookers:
         self._notifier.tell(started(self._place, trader.books, now))
         self.tick(now)
 
+    def wait(self, now: datetime, words: str) -> None:
+        """Nothing is traded yet, and all is well."""
+        self._notifier.beat(now)
+        self._life.give(new_york(now), words)
+
     def tick(self, now: datetime) -> None:
         """A minute is over."""
         trader = self._trader
         if trader is None:
             return
-        self._life.give(now, _in_a_line(trader.books, now))
+        self._life.give(new_york(now), _in_a_line(trader.books, now))
         if self._screen is not None:
             self._screen.show(view_of(trader, now, self._broker))
         if self._page is not None and trader.books.last_minute:
