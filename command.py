@@ -35,6 +35,7 @@ from locks import AlreadyRunning
 from market.alpaca_feed import FeedUnavailable
 from market.bars import BadBars, NoBars
 from market.hours import OutsideCalendar
+from notify import BadAddress
 from sources import StateRefused
 
 
@@ -44,6 +45,7 @@ class UsageError(ValueError):
 
 EXIT_CODES: Mapping[type[Exception], int] = {
     BadSetting: 2,
+    BadAddress: 2,
     UsageError: 2,
     BadBars: 2,
     FeedUnavailable: 2,
@@ -134,7 +136,7 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
                 f"--bars names your own bars, --market {given['MARKET']} has its own; leave one of them out"
             )
         settings = load_settings(given)
-        keys += filter(None, (settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY))
+        keys += filter(None, (settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY, *(settings.NOTIFY_URLS or ())))
         if settings.MODELS_DIR.exists() and not settings.MODELS_DIR.is_dir():
             raise BadSetting(f"MODELS_DIR={settings.MODELS_DIR} is a file; name a folder")
         _open_log(door, settings, keys)
