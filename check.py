@@ -30,10 +30,13 @@ from desk.risk import RESERVE
 from figures import plural
 from learning.model_store import ModelStore, NoModel
 from market.hours import LAST_DAY, local_time, new_york, next_session, sessions_between
+from notices import trial
+from notify import BadAddress, send_test
 from sources import StateRefused, stored_market
 
 # A hanging Alpaca must not hold a person up: a request may take this long, and after so long none is begun.
 PATIENCE_SECONDS, TOTAL_SECONDS = 4.0, 6.0
+MESSAGE_SECONDS = 4.0  # for a test message; all addresses are tried at once
 CALENDAR_DAYS = 10
 HORIZON = timedelta(days=60)  # the calendar here should reach this far
 GTC_LIFE = timedelta(days=90)  # Alpaca ends orders "good till cancelled" then
@@ -65,6 +68,7 @@ def findings(settings: Settings, wire: AlpacaWire | None, now: Callable[[], date
     yield disk(settings)
     yield model(settings, now())
     yield halt(settings)
+    yield from messages(settings, now())
 
 
 def _online(settings: Settings, wire: AlpacaWire, now: Callable[[], datetime]) -> Iterator[Finding]:
@@ -251,6 +255,23 @@ def halt(settings: Settings) -> Finding:
     if why is None:
         return Finding("halt", True, "none: what is bought is up to the signals")
     return Finding("halt", False, f"{why}. Nothing is bought until python live_trader.py --resume")
+
+
+def messages(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Whether each address of NOTIFY_URLS takes a test message."""
+    if settings.NOTIFY_URLS is None:
+        yield Finding("messages", True, "none: NOTIFY_URLS in .env may name who gets them")
+        return
+    try:
+        answers = send_test(settings.NOTIFY_URLS, trial(now), MESSAGE_SECONDS)
+    except BadAddress as error:
+        yield Finding("messages", False, str(error), 2)
+        return
+    for name, took in answers:
+        cure = (
+            f"{name} did not take a test message within {MESSAGE_SECONDS:.0f} s: look at its token, topic and network"
+        )
+        yield Finding("messages", took, f"{name} took a test message" if took else cure)
 
 
 def show(

@@ -12,6 +12,7 @@ from typing import Any
 import hypothesis
 import pandas as pd
 import pytest
+from receiving import Receiver
 from trading import logging_restored
 
 from market.bars import read_bars
@@ -76,3 +77,11 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
     with logging_restored():
         yield
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Takes messages on this machine."""
+    started = Receiver()
+    yield started
+    started.end()

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from alpaca.trading.requests import MarketOrderRequest, StopOrderRequest
 from alpaca_live import keys_of
+from receiving import TOKEN, Receiver
 from rich.console import Console
 from standin import StandIn
 from trading import change_card, publish_eager_model, settings_in
@@ -84,6 +85,7 @@ def test_on_a_fresh_install_with_keys_every_line_is_ok(settings: Settings, stand
         "disk",
         "model",
         "halt",
+        "messages",
     ]
     assert [finding for finding in found.values() if not finding.ok] == []
     assert found["account"].words == "active: cash 100,000 USD, equity 100,000, for entries 95,000"
@@ -106,6 +108,7 @@ def test_without_keys_the_three_steps_to_them_and_the_lines_of_this_machine_come
         ("disk", True),
         ("model", True),
         ("halt", True),
+        ("messages", True),
     ]
     assert found[0].code == 2
     assert "alpaca.markets" in found[0].words
@@ -150,7 +153,7 @@ def test_an_alpaca_that_hangs_is_given_up_after_seconds(
     assert time.monotonic() - begun < 4
     assert [f.name for f in found if not f.ok] == ["feed", "clock", "Alpaca"]
     assert "from calendar on nothing more was asked" in next(f.words for f in found if f.name == "Alpaca")
-    assert [f.name for f in found][-4:] == ["horizon", "disk", "model", "halt"]
+    assert [f.name for f in found][-5:] == ["horizon", "disk", "model", "halt", "messages"]
 
 
 @pytest.mark.parametrize("flag", [True, None])
@@ -334,7 +337,7 @@ def test_the_door_says_it_in_80_columns_sends_no_order_and_keeps_its_folders_cle
     standin.real_time(False)
     *lines, last = run.stdout.splitlines()
     assert run.returncode == 0, run.stdout + run.stderr
-    assert [c["ok"] for c in json.loads(last)["checks"]] == [True] * 11
+    assert [c["ok"] for c in json.loads(last)["checks"]] == [True] * 12
     assert max(map(len, lines[-12:])) <= 80
     assert {entry["method"] for entry in standin.requests()} == {"GET"}
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
@@ -347,3 +350,22 @@ def test_a_halt_is_said_with_the_way_back(settings: Settings, standin: StandIn) 
     finding = look(settings, standin)["halt"]
     assert not finding.ok
     assert finding.words == ("2026-03-02T10:31 earnings week. Nothing is bought until python live_trader.py --resume")
+
+
+def test_each_address_gets_a_test_message_and_says_whether_it_took_it(tmp_path: Path, receiver: Receiver) -> None:
+    deaf = Receiver()
+    deaf.answer = 500
+    settings = settings_in(tmp_path, NOTIFY_URLS=(receiver.url, deaf.url))
+    took, did_not = check.messages(settings, MONDAY)
+    deaf.end()
+    assert (took.name, took.ok, took.words) == ("messages", True, "address 1 (JSON) took a test message")
+    assert not did_not.ok
+    assert did_not.words.startswith("address 2 (JSON) did not take a test message within 4 s")
+    assert len(receiver.taken) == 1
+
+
+def test_an_address_that_apprise_cannot_use_is_a_line_that_does_not_show_it(tmp_path: Path) -> None:
+    (finding,) = check.messages(settings_in(tmp_path, NOTIFY_URLS=(f"tgrm://{TOKEN}",)), MONDAY)
+    assert (finding.ok, finding.code) == (False, 2)
+    assert "address 1 of 1" in finding.words
+    assert TOKEN not in finding.words

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from alpaca_live import VirtualTime, keys_of, minutes_between, trading_day
+from receiving import TOKEN, Receiver
 from rich.console import Console
 from standin import StandIn
 from trading import journal_of, publish_eager_model, settings_in
@@ -518,3 +520,59 @@ def test_the_local_account_can_trade_on_alpaca_s_bars(account: Account, sessions
     account.trade(trading_day(sessions[0], sessions[0].open + timedelta(minutes=30)), broker="paper")
     assert account.standin.orders() == []
     assert any(event["kind"] == "execution" for event in journal_of(account.settings))
+
+
+# --- who looks on -----------------------------------------------------------------------------------------------------
+
+
+def test_a_phone_hears_of_the_start_each_fill_and_the_end(
+    account: Account, sessions: list[Session], receiver: Receiver
+) -> None:
+    account.settings = replace(account.settings, NOTIFY_URLS=(receiver.url,))
+    opened = sessions[0].open
+    account.trade(minutes_between(opened, opened + timedelta(minutes=40)))
+    bought = [t["symbol"] for t in trades_of(account.settings) if t["qty"]]
+    assert bought
+    heard = "\n".join(f"{message['title']}: {message['message']}" for message in receiver.taken)
+    assert "Alpaca's paper account" in heard
+    assert [symbol for symbol in bought if symbol not in heard] == []
+    assert TOKEN not in account.said
+
+
+def test_a_receiver_that_hangs_costs_no_minute_and_loses_no_trade(
+    account: Account, sessions: list[Session], receiver: Receiver
+) -> None:
+    receiver.answer = None
+    account.settings = replace(account.settings, NOTIFY_URLS=(receiver.url,))
+    opened = sessions[0].open
+    scheduler = account.trade(minutes_between(opened, opened + timedelta(minutes=40)))
+    assert not scheduler.failures
+    assert any(t["qty"] for t in trades_of(account.settings))
+    account.check()
+
+
+def test_systemd_and_the_health_check_hear_each_minute_and_the_end(
+    account: Account, sessions: list[Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, alive = sessions[0].open, account.settings.DATA_DIR / "alive"
+    seen = list[str]()
+
+    def minutes() -> Iterator[datetime]:
+        for minute in minutes_between(opened, opened + timedelta(minutes=3)):
+            seen.append(alive.read_text() if alive.exists() else "")
+            yield minute
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        account.trade(minutes())
+        told = systemd.recv(4096).decode()
+    assert told.startswith("READY=1\nWATCHDOG=1\nSTATUS=market open; 0 trades")
+    assert "market open" in seen[-1]
+    assert not alive.exists()
+
+
+def trades_of(settings: Settings) -> list[dict[str, Any]]:
+    trades: list[dict[str, Any]] = json.loads((settings.MODELS_DIR / "trade_history.json").read_text())["trades"]
+    return trades
