@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := uv==0.13.9
 
-.PHONY: run test soak contract lint lock bench bench-learning clean
+.PHONY: run test soak contract lint lock bench bench-learning pictures clean
 
 run: $(VENV)/.run
 	$(BIN)/python live_trader.py
@@ -46,6 +46,11 @@ lock: $(BIN)/python
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.alpaca
+	$(BIN)/python -m benchmarks.page
+
+# The README's pictures, of a real run; needs Chromium.
+pictures: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.pictures
 
 # Forty markets of each kind; about 20 minutes on 2 cores.
 bench-learning: $(VENV)/.dev

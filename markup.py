@@ -82,7 +82,8 @@ h3 { font-size: 1rem; margin-top: 1.75rem; }
 p { max-width: 44rem; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin: 1rem 0; padding: 0; list-style: none; }
 nav a { display: inline-block; padding: .2rem 0; color: inherit; }
-.banner { max-width: none; border: 3px solid; padding: .75rem 1rem; } .banner strong { display: block; }
+.banner { max-width: none; border: 3px solid; padding: .75rem 1rem; background: #ffdf80; color: #000; }
+.banner strong { display: block; }
 dl { margin: 1rem 0; } dt { font-size: .85rem; opacity: .75; } dd { margin: 0; overflow-wrap: anywhere; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1rem; }
 .figures dd { font-size: 1.15rem; font-variant-numeric: tabular-nums; }

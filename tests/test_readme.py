@@ -17,6 +17,7 @@ import market_scheduler
 import ml_predictor
 import ml_trainer
 import report
+import sign_of_life
 from command import EXIT_CODES
 from learning import features
 
@@ -24,7 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 DOORS = {
     module.__name__: module
-    for module in (backtest, build_dataset, live_trader, market_scheduler, ml_predictor, ml_trainer, report)
+    for module in (
+        backtest,
+        build_dataset,
+        live_trader,
+        market_scheduler,
+        ml_predictor,
+        ml_trainer,
+        report,
+        sign_of_life,
+    )
 }
 COMMANDS = sorted(set(re.findall(r"python (\w+)\.py((?: --?[\w-]+(?: [\w./|]+)?)*)", README)))
 
