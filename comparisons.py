@@ -19,14 +19,18 @@ from market.bars import BadBars, NoBars
 from sources import bar_store
 
 SIDES = ("entry", "exit")
+COMPARED_SESSIONS = 60  # the newest: bars of more would make a page slow and large
 
 
 @dataclass(frozen=True)
 class Comparisons:
     """`bars` of the traded sessions; `mean` and `chance` are those of `learning.random_entries` (None: no trade);
-    `costs` are USD by name, see `priced`; `without` says why there are none of all these."""
+    `costs` are USD by name, see `priced`; `without` says why there are none of all these. All of it, and `equity`, is
+    of the newest COMPARED_SESSIONS of `sessions`."""
 
     bars: pd.DataFrame | None
+    equity: pd.DataFrame
+    sessions: int
     mean: pd.DataFrame | None = None
     chance: RandomEntries | None = None
     costs: Mapping[str, float] | None = None
@@ -38,21 +42,25 @@ def compare(
 ) -> Comparisons:
     """Hold `trades` and `equity` (as in report.py) against what the bars of those sessions allowed."""
     if equity.empty:
-        return Comparisons(None, without="No minute of a session is in the books yet.")
-    first, last = equity["time"].iloc[0].date(), equity["time"].iloc[-1].date()
+        return Comparisons(None, equity, 0, without="No minute of a session is in the books yet.")
+    dates = equity["time"].dt.date
+    traded = dates.unique()
+    first, last = traded[-COMPARED_SESSIONS:][0], traded[-1]
+    newest = equity[dates >= first].reset_index(drop=True)
     try:
         stored = bar_store(settings).read(first, last) if bars is None else bars
     except (NoBars, BadBars) as error:
-        return Comparisons(None, without=f"Without these sessions' bars there is nothing to compare with: {error}.")
+        without = f"Without these sessions' bars there is nothing to compare with: {error}."
+        return Comparisons(None, newest, len(traded), without=without)
     days = stored["timestamp"].dt.tz_convert("America/New_York").dt.date
     stored = stored[(days >= first) & (days <= last)].reset_index(drop=True)
     if stored.empty:
-        return Comparisons(None, without="The bars of these sessions are not stored; they come with the evening.")
-    filled = trades[trades["status"].isin(["OPEN", "CLOSED"])]
+        return Comparisons(None, newest, len(traded), without="The bars of these sessions come in the evening.")
+    filled = trades[trades["status"].isin(["OPEN", "CLOSED"]) & (trades["entry_time"].dt.date >= first)]
     closed = filled[filled["status"] == "CLOSED"]
     chance = random_entries(stored, filled, **settings.trade_rules()) if len(filled) else None
     costs = priced(closed, stored, settings.ROUND_TRIP_COST_PCT) if len(closed) else None
-    return Comparisons(stored, market_mean(stored), chance, costs)
+    return Comparisons(stored, newest, len(traded), market_mean(stored), chance, costs)
 
 
 def priced(closed: pd.DataFrame, bars: pd.DataFrame, round_trip_cost: float) -> dict[str, float]:

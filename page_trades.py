@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from comparisons import Comparisons, costs_in_words
+from comparisons import COMPARED_SESSIONS, Comparisons, costs_in_words
 from figures import Report, listed, minute, number, percent, plural
 from markup import Html, facts, note, table
 from plots import curve, drawdown
@@ -21,7 +21,11 @@ _PERFORMANCE = (
     "positions, at their entry price. "
     "Every amount is rounded to the cent by itself, so rows may add up to a cent more or less than their total."
 )
-_CHARTS = "Hollow candles rose, filled ones fell. The lines are stop and target while the trade was open."
+SHOWN_TRADES, SHOWN_CHARTS = 1000, 500  # the newest
+_CHARTS = (
+    "Hollow candles rose, filled ones fell. The lines are stop and target while the trade was open. "
+    "A day's candles come in its evening."
+)
 
 
 def performance(report: Report, held_against: Comparisons) -> Iterable[str]:
@@ -46,14 +50,17 @@ def performance(report: Report, held_against: Comparisons) -> Iterable[str]:
 def equity(report: Report, held_against: Comparisons) -> Iterable[str]:
     """The account beside the market and beside chance, and how deep it fell."""
     mean, chance = held_against.mean, held_against.chance
-    usd, random = report.equity["equity"], None if chance is None else chance.curve
-    invested = report.exposure().mean() * usd.iloc[0] if len(usd) else 0.0  # as much as the account had in positions
-    yield curve(report.equity, mean if invested else None, random, market_name="market mean", invested=invested)
+    newest, random = held_against.equity, None if chance is None else chance.curve
+    if held_against.sessions > COMPARED_SESSIONS:
+        yield note(f"The newest {COMPARED_SESSIONS} of {held_against.sessions:,} sessions.")
+    # as much as the account had in positions
+    invested = report.exposure().tail(len(newest)).mean() * newest["equity"].iloc[0] if len(newest) else 0.0
+    yield curve(newest, mean if invested else None, random, market_name="market mean", invested=invested)
     if chance is not None:
         yield note(f"{chance.words} What they earn is luck and the market; skill is what stands above.")
     if held_against.without:
         yield note(held_against.without)
-    yield drawdown(report.equity)
+    yield drawdown(newest)
 
 
 def open_positions(report: Report) -> Iterable[str]:
@@ -82,15 +89,17 @@ def closed_trades(report: Report) -> Iterable[str]:
     rows = [
         (minute(t.entry_time), minute(t.exit_time), _linked(t), t.qty, number(t.price), number(t.exit_price),
          t.exit_reason, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence))
-        for t in closed.iloc[::-1].itertuples()
+        for t in closed.iloc[: -SHOWN_TRADES - 1 : -1].itertuples()
     ]  # fmt: skip
+    if len(closed) > SHOWN_TRADES:
+        yield note(f"The newest {SHOWN_TRADES:,} of {len(closed):,}; report.trades() has all.")
     yield table("Closed trades, newest first", head, rows)
     yield note("A symbol leads to its trade on candles, with what spoke for it.")
 
 
 def charts(report: Report, held_against: Comparisons) -> Iterable[str]:
     """Every trade on candles, newest first, folded but for the newest; with the features that spoke for it."""
-    filled = report.with_status("OPEN", "CLOSED").iloc[::-1]
+    filled = report.with_status("OPEN", "CLOSED").iloc[: -SHOWN_CHARTS - 1 : -1]
     if filled.empty:
         yield note("There is no trade to draw yet.")
         return

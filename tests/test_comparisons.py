@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from trading import settings_in
 
+import comparisons
 from comparisons import compare, costs_in_words, priced
 
 COST = 0.001
@@ -95,6 +96,22 @@ def test_only_the_bars_of_traded_sessions_count(tmp_path: Path) -> None:
     assert found.mean["earned"].abs().max() == 0.0
     assert found.chance is not None
     assert found.chance.trades == 1
+
+
+def test_only_the_newest_sessions_are_compared_however_long_the_books_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparisons, "COMPARED_SESSIONS", 1)
+    before = at("09:30") - pd.Timedelta(days=3)
+    equity = pd.DataFrame({"time": [before, at("09:30"), at("16:00")], "equity": [1e5, 2e5, 2e5]})
+    old = trade(entry_time=before, exit_time=before)
+    every = pd.concat([bars().assign(timestamp=bars()["timestamp"] - pd.Timedelta(days=3)), bars()], ignore_index=True)
+    found = compare(settings_in(tmp_path), pd.DataFrame([old, trade()]), equity, every)
+    assert found.bars is not None
+    assert len(found.bars) == 390
+    assert (found.sessions, found.equity["equity"].tolist()) == (2, [2e5, 2e5])
+    assert found.chance is not None
+    assert (found.chance.trades, found.chance.left_out) == (1, 0)
 
 
 def test_books_without_a_minute_or_a_trade_have_nothing_to_compare(tmp_path: Path) -> None:
