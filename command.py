@@ -141,7 +141,8 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
             raise BadSetting(f"MODELS_DIR={settings.MODELS_DIR} is a file; name a folder")
         _open_log(door, settings, keys)
         if settings.overridden:
-            console.print("settings: " + ", ".join(settings.overridden), style="dim", markup=False)
+            words = "settings: " + ", ".join(settings.overridden)
+            console.print(words, style="dim", markup=False, soft_wrap=not console.is_terminal)
         code, result = body(arguments, settings, console)
     except tuple(EXIT_CODES) as error:
         cure = ". Look at the network and at status.alpaca.markets" if isinstance(error, Unreachable) else ""

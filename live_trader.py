@@ -92,7 +92,7 @@ def _trade_now(arguments: argparse.Namespace, settings: Settings, console: Conso
             ask_to_halt(settings.MODELS_DIR, "SIGTERM", f"{new_york(utc_now()):%Y-%m-%d %H:%M}")
         held = LiveTrader(settings).get_performance_summary()["open_trades"]
         how = "stopped by SIGTERM and halted, back: --resume" if ending.terminated else "stopped"
-        console.print(f"{how}; all is on disk, {held} positions stay with their stops in {place}")
+        _say(console, f"{how}; all is on disk, {held} positions stay with their stops in {place}")
     summary = LiveTrader(settings).get_performance_summary()
     return (1 if failures else 0), {"market": "alpaca", "broker": broker, "failures": failures, **summary}
 
@@ -136,7 +136,7 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
         halted = asked_to_halt(folder) or _books(settings).halt
         if halted is not None:
             ask_to_resume(folder, when)
-        console.print(f"resumes from: {halted}; {taken_up}" if halted else "not halted: there is nothing to resume")
+        _say(console, f"resumes from: {halted}; {taken_up}" if halted else "not halted: there is nothing to resume")
         return 0, {"halted": None, "resumed": halted}
     why = "--flatten" if arguments.flatten else arguments.halt or "no reason given"
     ask_to_halt(folder, why, when, flatten=arguments.flatten)  # before anything that could fail
@@ -144,8 +144,13 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
     then = "sold as soon as the market is open" if arguments.flatten else "stops stay"
     of_held = f"held: {', '.join(held)}; {then}" if held else "nothing is held"
     words = f"halted: {why} ({of_held}); {taken_up}"
-    console.print(f"{words}. Back: python live_trader.py --resume", markup=False)
+    _say(console, f"{words}. Back: python live_trader.py --resume")
     return 0, {"halted": why, "flatten": arguments.flatten, "held": held}
+
+
+def _say(console: Console, words: str) -> None:
+    """A line in a file or pipe stays whole."""
+    console.print(words, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _books(settings: Settings) -> Books:

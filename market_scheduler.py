@@ -25,6 +25,7 @@ import command
 from alpaca_wire import AlpacaError, KeysRefused, Unreachable
 from config import Settings
 from desk.books import Books, BooksDisagree
+from market.bars import NoBars
 from market.clock import utc_now
 from market.hours import (
     Session,
@@ -131,7 +132,7 @@ class MarketScheduler:
             words = f"{type(error).__name__}: {error}"
             if self._failing.get(duty) is not type(error):  # one message for an outage, not one a minute
                 log.log(
-                    logging.INFO if isinstance(error, AlpacaError) else logging.ERROR,
+                    logging.INFO if isinstance(error, AlpacaError | NoBars) else logging.ERROR,
                     "%s at %s failed", duty, now, exc_info=error,
                 )  # fmt: skip
                 self._say(f"{duty} at {new_york(now):%Y-%m-%d %H:%M} failed: {words}")
