@@ -36,7 +36,7 @@ from sources import StateRefused, stored_market
 
 # A hanging Alpaca must not hold a person up: a request may take this long, and after so long none is begun.
 PATIENCE_SECONDS, TOTAL_SECONDS = 4.0, 6.0
-MESSAGE_SECONDS = 4.0  # for a test message; all addresses are tried at once
+MESSAGE_SECONDS = 9.0  # for a test message: apprise gives connecting and answering 4 s each, all addresses at once
 CALENDAR_DAYS = 10
 HORIZON = timedelta(days=60)  # the calendar here should reach this far
 GTC_LIFE = timedelta(days=90)  # Alpaca ends orders "good till cancelled" then

@@ -31,10 +31,17 @@ class Comparisons:
     bars: pd.DataFrame | None
     equity: pd.DataFrame
     sessions: int
+    closed: int = 0  # trades compared
     mean: pd.DataFrame | None = None
     chance: RandomEntries | None = None
     costs: Mapping[str, float] | None = None
     without: str = ""
+
+    @property
+    def span(self) -> str:
+        """Of which sessions all this is, where it is not all of them."""
+        newest = f"Of the newest {COMPARED_SESSIONS} of {self.sessions:,} sessions. "
+        return newest if self.sessions > COMPARED_SESSIONS else ""
 
 
 def compare(
@@ -60,7 +67,7 @@ def compare(
     closed = filled[filled["status"] == "CLOSED"]
     chance = random_entries(stored, filled, **settings.trade_rules()) if len(filled) else None
     costs = priced(closed, stored, settings.ROUND_TRIP_COST_PCT) if len(closed) else None
-    return Comparisons(stored, newest, len(traded), market_mean(stored), chance, costs)
+    return Comparisons(stored, newest, len(traded), len(closed), market_mean(stored), chance, costs)
 
 
 def priced(closed: pd.DataFrame, bars: pd.DataFrame, round_trip_cost: float) -> dict[str, float]:

@@ -159,14 +159,14 @@ class Settings:
         }
 
     def as_environment(self) -> dict[str, str]:
-        """These settings for a child process, so that it works under the same ones, without what is secret."""
+        """These settings for a child process, which works under the same ones. What is secret it reads by itself."""
         values = {name: value for name, value in asdict(self).items() if name.isupper() and name not in _SECRET}
         return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
 
 
 _HERE = Path(__file__).resolve().parent
 _KEYS = ("ALPACA_API_KEY", "ALPACA_SECRET_KEY")
-_SECRET = (*_KEYS, "NOTIFY_URLS")  # never shown, never handed to a child
+_SECRET = (*_KEYS, "NOTIFY_URLS")  # never shown
 _NAMES = [f.name for f in fields(Settings) if f.name.isupper()]
 _FORMS = {bool: "True or False", Path: "a folder's path, at most 1,000 printable characters (~ needs a home folder)"}
 

@@ -73,7 +73,8 @@ class LiveScreen:
         self._open.close()
 
     def show(self, view: View) -> None:
-        """Draw this view from now on."""
+        """Draw this view from now on. One that cannot be drawn raises here, and not beside the trading minute."""
+        draw(view, self._now(), *self._console.size, self.said)
         self._view = view
 
     def say(self, words: str) -> None:

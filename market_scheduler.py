@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 # A training that has not begun by an hour before the open is not begun any more: it could run into the session.
 TRAIN_UNTIL_BEFORE_OPEN = timedelta(hours=1)
 
-TRADING = "trading minute"
+TRADING, LOOKING_ON = "trading minute", "what onlookers see"
 ERRORS_TO_HALT = 5  # minutes in a row that fail for another reason than the way to Alpaca or the disk, which heal
 
 
@@ -119,7 +119,7 @@ class MarketScheduler:
         else:
             self._say_idle(now)
         if self._show is not None:
-            self._attempt("screen", self._show, now)
+            self._attempt(LOOKING_ON, self._show, now)
 
     def _attempt(self, duty: str, action: Callable[[datetime], None], now: datetime) -> None:
         try:
@@ -139,7 +139,7 @@ class MarketScheduler:
             if duty == TRADING:
                 self._errors += not isinstance(error, AlpacaError | OSError)
             again = isinstance(error, Unreachable) or (duty == "rebalance" and isinstance(error, OSError))
-            if duty == TRADING or again:  # the other duties are not tried again
+            if duty in (TRADING, LOOKING_ON) or again:  # the other duties are not tried again
                 self._failing[duty] = type(error)
         else:
             self._errors = 0 if duty == TRADING else self._errors

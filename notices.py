@@ -105,14 +105,19 @@ _WORDS: Mapping[str, Callable[[Event, Books], Notice | None]] = {
 
 
 def started(place: str, books: Books, now: datetime) -> Notice:
-    """The trader trades; `place` names market and broker."""
+    """The trader trades; `place` names the broker."""
     return Notice("start", "started", f"{_time(now)}  started: {place}; {_held(books)}{_halted(books)}")
 
 
 def stopped(how: str, place: str, books: Books, now: datetime, *, alarm: bool = False) -> Notice:
-    """The trader ends; `how` says why ("stopped", "stopped by SIGTERM"), `place` names the broker."""
+    """The trader ends; `how` says why ("stopped", "halted and stopped by SIGTERM"), `place` names the broker."""
     words = _held(books, f" in {place}", ", with stops")
     return Notice("stop", "stopped", _cut(f"{_time(now)}  {how}; {words}{_halted(books)}", LONGEST), alarm)
+
+
+def not_started(how: str, place: str, now: datetime) -> Notice:
+    """The trader ended before it traded; `how` says why."""
+    return Notice("stop", "not started", _cut(f"{_time(now)}  not started in {place}: {how}", LONGEST), alarm=True)
 
 
 def silent(since: datetime) -> Notice:

@@ -27,7 +27,6 @@ BURST, BURST_SECONDS = 6, 60.0  # messages at most in any such span; what is bey
 RETRY_SECONDS, DOUBLINGS = 60.0, 6  # after a failure; each further one doubles the pause, up to an hour or so
 HEARTBEAT_MINUTES = 15  # without a minute begun; an evening's data set takes some of them
 CLOSE_SECONDS = 8.0  # some of apprise's services keep 5.5 s between two messages
-TEST_SECONDS = 9.0  # apprise gives connecting and answering 4 s each
 THREAD = "notify"  # begins the names of the threads in which apprise works
 FORMS = "such as tgram://TOKEN/CHAT, ntfy://TOPIC or mailto://USER:PASSWORD@HOST; all: github.com/caronc/apprise"
 
@@ -156,7 +155,13 @@ class Notifier:
             return
         try:
             notice = notice_of(event, books)
-        except (ArithmeticError, LookupError, TypeError, ValueError):  # no message is worth a trading minute
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # no message is worth a trading minute
             log.exception("no words for event %s of the journal", event.get("n"))
         else:
             if notice is not None:
@@ -227,12 +232,7 @@ class Notifier:
                 self._wait(self._changed, min(due, default=None))
 
 
-def check_addresses(urls: Sequence[str]) -> None:
-    """Raises BadAddress if there is one that apprise cannot use; sends nothing."""
-    _addresses(urls)
-
-
-def send_test(urls: Sequence[str], notice: Notice, patience_seconds: float = TEST_SECONDS) -> list[tuple[str, bool]]:
+def send_test(urls: Sequence[str], notice: Notice, patience_seconds: float) -> list[tuple[str, bool]]:
     """Send `notice` to all addresses at once: each one's name, and whether it took it in time. Raises BadAddress."""
     addresses = _addresses(urls)
     took = [False] * len(addresses)

@@ -1,4 +1,7 @@
-"""Who looks on while a trader runs: a person at the terminal, a phone, the page, systemd. None of them holds it up."""
+"""Who looks on while a trader runs: a person at the terminal, a phone, the page, systemd. None of them ends a run.
+
+One can hold it up: a pipe whose reader has stopped reading (`| less`). In the screen's place, and in a file, none can.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ from typing import Self
 
 from rich.console import Console
 
+from command import in_one_line
 from config import Settings
 from desk.books import Books
 from desk.journal import Event
+from ending import Terminated
 from figures import number, plural
 from live_screen import LiveScreen, fits
+from locks import AlreadyRunning
 from market.hours import is_open, new_york
-from notices import started, stopped
+from notices import not_started, started, stopped
 from notify import Notifier
 from page_writer import PageWriter
 from sign_of_life import SignOfLife
@@ -39,8 +45,10 @@ class Onlookers:
         self, settings: Settings, console: Console, now: Callable[[], datetime], broker: str, place: str, *, once: bool
     ) -> None:
         self._console, self._now, self._broker, self._place = console, now, broker, place
+        self._secrets = [*filter(None, (settings.ALPACA_API_KEY, settings.ALPACA_SECRET_KEY))]
         self._trader: LiveTrader | None = None
         self._screen = LiveScreen(console, now) if fits(console) and not once else None
+        self._heard = True  # whether somebody still reads the plain lines
         self._notifier = Notifier(() if once else settings.NOTIFY_URLS or ())
         self._page = None if once else PageWriter(settings, self.say)
         self._life = SignOfLife(settings.DATA_DIR / "alive", os.environ)
@@ -54,25 +62,45 @@ class Onlookers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The terminal as it was, the last message, the last page."""
-        self._open.close()
-        if self._trader is not None and self._trader.books.last_minute:
-            how = "stopped" if kind is not None and issubclass(kind, KeyboardInterrupt) else "ended"
-            crashed = error is not None and isinstance(error, Exception)
-            words = f"ended by {type(error).__name__}: {error}" if crashed else how
+        """The terminal as it was, no sign of life any more, the last page and message; whichever of them fails."""
+        self._tell_the_end(kind, error)
+        with ExitStack() as last:  # called from below
+            last.callback(self._notifier.close)
+            last.callback(self._write_last_page)
+            last.callback(self._life.end)
+            last.callback(self._close_screen)
+
+    def _tell_the_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if kind is not None and issubclass(kind, AlreadyRunning):
+            return  # the other one goes on, and is the one to speak
+        crashed = isinstance(error, Exception)
+        how = "halted and stopped by SIGTERM" if kind is not None and issubclass(kind, Terminated) else "stopped"
+        words = in_one_line(f"ended by {type(error).__name__}: {error}", self._secrets) if crashed else how
+        if self._trader is not None:
             self._notifier.tell(stopped(words, self._place, self._trader.books, self._now(), alarm=crashed))
-        if self._page is not None:
+        elif crashed:
+            self._notifier.tell(not_started(words, self._place, self._now()))
+
+    def _close_screen(self) -> None:
+        self._screen = None
+        self._open.close()
+
+    def _write_last_page(self) -> None:
+        if self._page is not None and self._page.began:
+            self.say("ending; the last page is being written")
             self._page.close()
-        self._notifier.close()
-        self._life.end()
 
     def say(self, words: str) -> None:
-        """Tell a person."""
+        """Tell a person. A terminal or pipe whose reader has gone is not written to any more."""
         log.info("%s", words)
         if self._screen is not None:
             self._screen.say(words)
-        else:
-            self._console.print(words, soft_wrap=not self._console.is_terminal, markup=False)
+        elif self._heard:
+            try:
+                self._console.print(words, soft_wrap=not self._console.is_terminal, markup=False)
+            except (OSError, SystemExit) as error:  # the second is rich's for a broken pipe
+                self._heard = False
+                log.warning("nobody reads what is said any more (%r); trading goes on", error)
 
     def hear(self, event: Event, books: Books) -> None:
         """An event of the journal, which may be worth a message."""
@@ -86,7 +114,7 @@ class Onlookers:
         """The trader has started, in the minute `now`."""
         self._trader = trader
         self._notifier.tell(started(self._place, trader.books, now))
-        self.tick(now)
+        self._life.give(new_york(now), _in_a_line(trader.books, now))
 
     def wait(self, now: datetime, words: str) -> None:
         """Nothing is traded yet, and all is well."""
@@ -99,10 +127,10 @@ class Onlookers:
         if trader is None:
             return
         self._life.give(new_york(now), _in_a_line(trader.books, now))
-        if self._screen is not None:
-            self._screen.show(view_of(trader, now, self._broker))
         if self._page is not None and trader.books.last_minute:
             self._page.tick()
+        if self._screen is not None:
+            self._screen.show(view_of(trader, now, self._broker))
 
 
 def _in_a_line(books: Books, now: datetime) -> str:

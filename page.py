@@ -26,8 +26,8 @@ _SESSIONS = (
 )
 
 
-def html_page(report: Report, learnt: Learnt, held_against: Comparisons, refresh_seconds: int | None = None) -> str:
-    """The whole page; with `refresh_seconds` it loads itself anew, as a running trader writes it again and again."""
+def html_page(report: Report, learnt: Learnt, held_against: Comparisons, reload_seconds: int | None = None) -> str:
+    """The whole page; with `reload_seconds` it reloads by itself, as a running trader writes it again and again."""
     title = f"Paper trading report, {report.market} market"
     banner = f'<p class="banner"><strong>SIMULATED MARKET</strong> {escape(report.banner)}</p>' if report.banner else ""
     halt = f'<p class="banner"><strong>HALTED</strong> {escape(report.halted_in_words())}</p>' if report.halt else ""
@@ -35,7 +35,7 @@ def html_page(report: Report, learnt: Learnt, held_against: Comparisons, refresh
         "Open positions, times New York": open_positions(report),
         "Performance": performance(report, held_against),
         "Equity, USD": equity(report, held_against),
-        "Closed trades, times New York": closed_trades(report),
+        "Closed trades, times New York": closed_trades(report, held_against),
         "Trades on candles, times New York": charts(report, held_against),
         "Signals": _signals(report),
         "Sessions": _sessions(report.sessions),
@@ -49,20 +49,20 @@ def html_page(report: Report, learnt: Learnt, held_against: Comparisons, refresh
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>{STYLE}{CURVES}{CANDLES}</style>\n'
         '</head>\n<body>\n<a class="skip" href="#main">Skip to the report</a>\n<header>\n'
-        f"<h1>{escape(title)}</h1>\n{banner}{halt}{facts(report.about(), 'about')}{_fresh(report, refresh_seconds)}"
+        f"<h1>{escape(title)}</h1>\n{banner}{halt}{facts(report.about(), 'about')}{_fresh(report, reload_seconds)}"
         f'<nav aria-label="Contents"><ul>{contents}</ul></nav>\n</header>\n'
         f'<main id="main">\n{main}</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
     )
 
 
-def _fresh(report: Report, refresh_seconds: int | None) -> str:
+def _fresh(report: Report, reload_seconds: int | None) -> str:
     written = f"Written {new_york(report.written):%Y-%m-%d %H:%M:%S} New York"
-    if refresh_seconds is None:
+    if reload_seconds is None:
         return f"<p>{written}.</p>\n"
     return (
-        f'<p>{written}. <span class="fresh" hidden data-every="{refresh_seconds}" '
+        f'<p>{written}. <span class="fresh" hidden data-every="{reload_seconds}" '
         f'data-written="{report.written.isoformat()}">That is <span data-age role="status"></span>. '
-        '<label><input type="checkbox"> Load it anew by itself</label></span></p>\n'
+        '<label><input type="checkbox"> Reload automatically</label></span></p>\n'
     )
 
 

@@ -65,6 +65,33 @@ function makeFilter(box, table) {
   input.addEventListener("input", apply);
 }
 
+// What a reader has opened and sorted outlives a reload of the page by itself.
+function remember() {
+  const sorted = [...document.querySelectorAll("table")].map((table) => {
+    const heading = table.querySelector("th[aria-sort]");
+    return heading && [heading.cellIndex, heading.getAttribute("aria-sort")];
+  });
+  const opened = [...document.querySelectorAll("details")].filter((each) => each.open).map((each) => each.id);
+  try { sessionStorage.setItem("report-state", JSON.stringify({sorted, opened})); } catch (error) { /* then not */ }
+}
+
+function recall() {
+  let state = null;
+  try {
+    state = JSON.parse(sessionStorage.getItem("report-state"));
+    sessionStorage.removeItem("report-state");
+  } catch (error) { return false; }
+  if (!state) return false;
+  document.querySelectorAll("details").forEach((each) => { each.open = state.opened.includes(each.id); });
+  document.querySelectorAll("table").forEach((table, i) => {
+    const button = state.sorted[i] && table.tHead.rows[0].cells[state.sorted[i][0]].querySelector("button");
+    if (!button) return;
+    button.click();
+    if (state.sorted[i][1] === "descending") button.click();
+  });
+  return true;
+}
+
 function openTarget() {
   const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target && target.tagName === "DETAILS") target.open = true;
@@ -74,10 +101,10 @@ function openTarget() {
 function keepFresh(line) {
   const seconds = Number(line.dataset.every), written = new Date(line.dataset.written);
   const box = line.querySelector("input"), age = line.querySelector("[data-age]");
-  const remember = "report-fresh";
-  try { box.checked = localStorage.getItem(remember) !== "no"; } catch (error) { box.checked = true; }
+  const wanted = "report-fresh";
+  try { box.checked = localStorage.getItem(wanted) !== "no"; } catch (error) { box.checked = true; }
   box.addEventListener("change", () => {
-    try { localStorage.setItem(remember, box.checked ? "yes" : "no"); } catch (error) { /* only for this page then */ }
+    try { localStorage.setItem(wanted, box.checked ? "yes" : "no"); } catch (error) { /* only for this page then */ }
   });
   const busy = () => document.activeElement && document.activeElement.matches("input[type=search]")
     || [...document.querySelectorAll("input[type=search]")].some((input) => input.value);
@@ -91,7 +118,11 @@ function keepFresh(line) {
   line.hidden = false;
   say();
   setInterval(say, 30000);
-  setInterval(() => { if (box.checked && !busy() && !document.hidden) location.reload(); }, seconds * 1000);
+  setInterval(() => {
+    if (!box.checked || busy() || document.hidden) return;
+    remember();
+    location.reload();
+  }, seconds * 1000);
 }
 
 document.querySelectorAll(".scroll").forEach((box) => {
@@ -101,5 +132,5 @@ document.querySelectorAll(".scroll").forEach((box) => {
 });
 document.querySelectorAll(".fresh").forEach(keepFresh);
 addEventListener("hashchange", openTarget);
-openTarget();
+if (!recall()) openTarget();
 """

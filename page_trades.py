@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from comparisons import COMPARED_SESSIONS, Comparisons, costs_in_words
+from comparisons import Comparisons, costs_in_words
 from figures import Report, listed, minute, number, percent, plural
 from markup import Html, facts, note, table
 from plots import curve, drawdown
@@ -22,6 +22,7 @@ _PERFORMANCE = (
     "Every amount is rounded to the cent by itself, so rows may add up to a cent more or less than their total."
 )
 SHOWN_TRADES, SHOWN_CHARTS = 1000, 500  # the newest
+LAGGING = pd.Timedelta(hours=1)
 _CHARTS = (
     "Hollow candles rose, filled ones fell. The lines are stop and target while the trade was open. "
     "A day's candles come in its evening."
@@ -42,7 +43,7 @@ def performance(report: Report, held_against: Comparisons) -> Iterable[str]:
         yield table(
             "P&L by price", ("P&L of closed trades", "#USD"), [(w, number(costs[n], sign="+")) for n, w in names]
         )
-        yield note(costs_in_words(costs, closed))
+        yield note(held_against.span + costs_in_words(costs, held_against.closed))
     if counts := report.not_filled():
         yield note(f"{plural(sum(counts.values()), 'order')} not filled: {listed(counts)}.")
 
@@ -51,8 +52,8 @@ def equity(report: Report, held_against: Comparisons) -> Iterable[str]:
     """The account beside the market and beside chance, and how deep it fell."""
     mean, chance = held_against.mean, held_against.chance
     newest, random = held_against.equity, None if chance is None else chance.curve
-    if held_against.sessions > COMPARED_SESSIONS:
-        yield note(f"The newest {COMPARED_SESSIONS} of {held_against.sessions:,} sessions.")
+    if held_against.span:
+        yield note(held_against.span)
     # as much as the account had in positions
     invested = report.exposure().tail(len(newest)).mean() * newest["equity"].iloc[0] if len(newest) else 0.0
     yield curve(newest, mean if invested else None, random, market_name="market mean", invested=invested)
@@ -60,6 +61,9 @@ def equity(report: Report, held_against: Comparisons) -> Iterable[str]:
         yield note(f"{chance.words} What they earn is luck and the market; skill is what stands above.")
     if held_against.without:
         yield note(held_against.without)
+    elif mean is not None and newest["time"].iloc[-1] - mean["time"].iloc[-1] > LAGGING:
+        reach = minute(mean["time"].iloc[-1].tz_convert("America/New_York"))
+        yield note(f"Market and random entries reach to {reach}: a day's bars come in its evening.")
     yield drawdown(newest)
 
 
@@ -76,7 +80,15 @@ def open_positions(report: Report) -> Iterable[str]:
         yield note(f"Ordered and not yet filled: {', '.join(pending['symbol'])}.")
 
 
-def closed_trades(report: Report) -> Iterable[str]:
+def _charted(report: Report, held_against: Comparisons) -> pd.DataFrame:
+    """The newest filled trades of the sessions that are compared, newest first."""
+    filled, newest = report.with_status("OPEN", "CLOSED"), held_against.equity
+    if len(newest):
+        filled = filled[filled["entry_time"].dt.date >= newest["time"].iloc[0].date()]
+    return filled.iloc[: -SHOWN_CHARTS - 1 : -1]
+
+
+def closed_trades(report: Report, held_against: Comparisons) -> Iterable[str]:
     """Every closed trade in a line, newest first."""
     closed = report.with_status("CLOSED")
     if closed.empty:
@@ -86,8 +98,10 @@ def closed_trades(report: Report) -> Iterable[str]:
         "bought", "sold", "symbol", "#shares", "#entry, USD", "#exit, USD", "sold by", "#P&L, USD", "#P&L, %",
         "#confidence",
     )  # fmt: skip
+    charted = set(_charted(report, held_against)["id"])
     rows = [
-        (minute(t.entry_time), minute(t.exit_time), _linked(t), t.qty, number(t.price), number(t.exit_price),
+        (minute(t.entry_time), minute(t.exit_time), _linked(t) if t.id in charted else t.symbol, t.qty,
+         number(t.price), number(t.exit_price),
          t.exit_reason, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence))
         for t in closed.iloc[: -SHOWN_TRADES - 1 : -1].itertuples()
     ]  # fmt: skip
@@ -99,7 +113,7 @@ def closed_trades(report: Report) -> Iterable[str]:
 
 def charts(report: Report, held_against: Comparisons) -> Iterable[str]:
     """Every trade on candles, newest first, folded but for the newest; with the features that spoke for it."""
-    filled = report.with_status("OPEN", "CLOSED").iloc[: -SHOWN_CHARTS - 1 : -1]
+    filled = _charted(report, held_against)
     if filled.empty:
         yield note("There is no trade to draw yet.")
         return

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from config import Settings
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 REPORT = Path(__file__).with_name("report.py")
 FIRST_SECONDS, EVERY_SECONDS = 30.0, 300.0  # after the start; between two pages
-PATIENCE_SECONDS = 30.0  # for the last page, when the trader ends
+PATIENCE_SECONDS, KILL_SECONDS = 30.0, 2.0  # for the last page, when the trader ends; for one that was killed
 
 
 class PageWriter:
@@ -37,7 +38,7 @@ class PageWriter:
         self._settings, self._say, self._monotonic = settings, say, monotonic
         self._process: subprocess.Popen[str] | None = None
         self._due = monotonic() + FIRST_SECONDS
-        self._any = False  # whether a page was begun
+        self.began = False  # whether there was any page
         self._fails = False
 
     def tick(self) -> None:
@@ -48,21 +49,19 @@ class PageWriter:
             return
         self._wait(0.0)
         self._due = self._monotonic() + EVERY_SECONDS
-        self._begin(refresh_seconds=int(EVERY_SECONDS))
+        self._begin()
 
     def close(self) -> None:
-        """The last page, which no longer loads itself anew; waited for."""
-        if self._any:
-            self._wait(PATIENCE_SECONDS)
-            self._begin(refresh_seconds=None)
-            self._wait(PATIENCE_SECONDS)
+        """The last page, once the books are closed; waited for. It no longer reloads by itself."""
+        self._wait(PATIENCE_SECONDS)
+        self._begin()
+        self._wait(PATIENCE_SECONDS)
 
-    def _begin(self, refresh_seconds: int | None) -> None:
-        self._any = True
-        refresh = ["--refresh", str(refresh_seconds)] if refresh_seconds else []
+    def _begin(self) -> None:
+        self.began = True
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own script, no shell
-                [sys.executable, str(REPORT), "--quiet", *refresh],
+                ["nice", "-n", "10", sys.executable, str(REPORT), "--quiet"],  # noqa: S607 - a trading minute goes first
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -81,7 +80,8 @@ class PageWriter:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):  # one that hangs in the disk is left to the system
+                self._process.wait(KILL_SECONDS)
         self._ended()
 
     def _ended(self) -> None:

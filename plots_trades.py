@@ -73,7 +73,7 @@ def trade_chart(trade: Any, bars: pd.DataFrame) -> Html:
     for when, session in zip((entry, end), market_time(np.array([entry, end])).session.tolist(), strict=True):
         if session not in known:
             day = f"{new_york(moment(when)):%Y-%m-%d}"
-            return _no_chart(trade, f"its bars of {day} are not stored yet")
+            return _no_chart(trade, f"its bars of {day} are not stored")
     candles = _candles(bars, minutes, shown)
     bought, sold = candles.at(entry), candles.at(end)
     if not candles.low[bought] * (1 - IMPLAUSIBLE) < trade.price < candles.high[bought] * (1 + IMPLAUSIBLE):

@@ -42,6 +42,7 @@ from learning.costs import LearntCost
 from learning.followed import Followed
 from learning.reviews import Reviews
 from learnt import Learnt, read_learnt, summary, terminal_lines
+from locks import is_held
 from market.bars import NoBars
 from market.clock import utc_now
 from market.hours import local_time
@@ -52,6 +53,7 @@ from sources import StateRefused, stamp_of
 READ_FIRST = ["symbol", "status", "entry_time", "price", "qty", "exit_time", "exit_price", "exit_reason", "pnl_amount"]
 PAGE = "report.html"  # in DATA_DIR
 SHOWN_TRADES = SHOWN_SESSIONS = 10
+RELOAD_SECONDS = 300  # of a page that a running trader writes anew as often
 SHOWN_TROUBLES = 3  # failed or missed duties
 DUTY_FIELDS = ["session", "duty", "outcome", "words"]
 
@@ -258,12 +260,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 # --- page and door ---------------------------------------------------------------------------------------------------
 
 
-def write_page(settings: Settings, path: Path, bars: pd.DataFrame | None = None) -> Path:
+def write_page(
+    settings: Settings, path: Path, bars: pd.DataFrame | None = None, reload_seconds: int | None = None
+) -> Path:
     """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written.
 
-    `bars` are those of the traded sessions; by default the ones kept in DATA_DIR.
+    `bars` are those of the traded sessions; by default the ones kept in DATA_DIR. With `reload_seconds` an open page
+    looks for a newer one as often.
     """
-    return _write(settings, read_report(settings), path, bars)
+    return _write(settings, read_report(settings), path, bars, reload_seconds)
 
 
 def _write(
@@ -271,10 +276,10 @@ def _write(
     report: Report,
     path: Path,
     bars: pd.DataFrame | None = None,
-    refresh_seconds: int | None = None,
+    reload_seconds: int | None = None,
 ) -> Path:
     held_against = compare(settings, report.trades, report.equity, bars)
-    page = html_page(report, read_learnt(settings.MODELS_DIR, report.card), held_against, refresh_seconds)
+    page = html_page(report, read_learnt(settings.MODELS_DIR, report.card), held_against, reload_seconds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, page)
@@ -294,7 +299,8 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     if not console.quiet:
         _print(report, learnt, console)
     out = arguments.out or settings.DATA_DIR / PAGE
-    page = _write(settings, report, out, refresh_seconds=arguments.refresh)
+    running = is_held(settings.MODELS_DIR / "journal.lock")  # then newer ones will follow
+    page = _write(settings, report, out, reload_seconds=RELOAD_SECONDS if running else None)
     console.print(f"\npage: {page} (open it in a browser)", soft_wrap=True, markup=False)
     return 0, _summary(report) | {"learnt": summary(learnt), "page": str(page)}
 
@@ -318,12 +324,6 @@ def _summary(report: Report) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("report.py", __doc__)
-    parser.add_argument(
-        "--refresh",
-        type=command.positive,
-        metavar="SECONDS",
-        help="the page loads itself anew; a running trader says so",
-    )
     parser.add_argument("--out", type=Path, metavar="PATH", help="the page's file (default: report.html in DATA_DIR)")
     return command.run("report", _body, parser.parse_args(argv))
 

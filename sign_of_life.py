@@ -42,6 +42,7 @@ class SignOfLife:
         self._socket = environment.get("NOTIFY_SOCKET")
         self._ready = False  # whether systemd has heard READY
         self._last: tuple[str, float] | None = None  # the words that were told, and when
+        self._sign = ""  # as the file has it
         self._failing: set[str] = set()
 
     def give(self, now: datetime, words: str) -> None:
@@ -52,15 +53,19 @@ class SignOfLife:
             return
         self._last = words, at
         minute = now.isoformat(timespec="minutes")
-        sign = to_json({"minute": minute, "monotonic_seconds": round(at, 1), "words": words})
-        self._try(str(self._path), lambda: replace_file(self._path, f"{sign}\n"))
+        self._sign = to_json({"minute": minute, "monotonic_seconds": round(at, 1), "words": words}) + "\n"
+        self._try(str(self._path), lambda: replace_file(self._path, self._sign))
         ready = "" if self._ready else "READY=1\n"
         self._ready |= self._notify(f"{ready}WATCHDOG=1\nSTATUS={words}")
 
     def end(self) -> None:
-        """The trader ends in order; from now on it is not alive."""
+        """The trader ends in order; from now on it is not alive. Another one's sign is left where it is."""
         self._notify("STOPPING=1")
-        self._try(str(self._path), lambda: self._path.unlink(missing_ok=True))
+        self._try(str(self._path), self._take_back)
+
+    def _take_back(self) -> None:
+        if self._path.exists() and self._path.read_text() == self._sign:
+            self._path.unlink()
 
     def _notify(self, state: str) -> bool:
         """Whether systemd took `state`: lines of NAME=value in one datagram (sd_notify(3))."""

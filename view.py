@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from desk.halt import asked_to_halt
 from desk.journal import read_events
 from desk.orders import Position, Trade
 from desk.paper_broker import BadAccountFile, PaperBroker
-from figures import card_in_use, number, percent, plural, why_nothing_was_bought
+from figures import card_in_use, kind_of_reason, number, percent, plural, why_nothing_was_bought
 from learning.model_store import NoModel
 from learning.prediction_log import PredictionLog
 from learning.reviews import Review, Reviews
@@ -196,7 +197,7 @@ def _view(known: _Known, books: Books, settings: Settings, now: datetime) -> Vie
     live = books.live_trades()
     signals = _of_day(books.signals, day)
     telling = [s for s in signals if s["reason"] != "already held"]  # of those a count says enough
-    missed = Counter(s["reason"].partition(":")[0] for s in signals if not s["taken"])
+    missed = Counter(kind_of_reason(s["reason"]) for s in signals if not s["taken"])
     bought = any(trade.entry_time[:10] == day and trade.qty for trade in _newest(books))
     silence = ""
     if last is not None and not bought and known.tally.session is not None:
@@ -207,7 +208,7 @@ def _view(known: _Known, books: Books, settings: Settings, now: datetime) -> Vie
     words = f"{len(signals)} at the threshold, {len(signals) - missed.total()} ordered"
     if missed:
         words += "; not: " + ", ".join(f"{why}: {count}" for why, count in missed.most_common())
-    place = "Alpaca's paper account" if known.broker == "alpaca" else "local paper account"
+    place = "Alpaca's paper account" if known.broker == "alpaca" else "the local paper account"
     halted = asked_to_halt(settings.MODELS_DIR) or books.halt
     return View(
         at=now,
@@ -221,7 +222,7 @@ def _view(known: _Known, books: Books, settings: Settings, now: datetime) -> Vie
         warnings=tuple(_warnings(known, books, settings, halted)),
         last_minute=last,
         equity=books.equity[-1][1] if books.equity else books.first_cash,
-        opening=books.opening_equity(books.last_minute) if last is not None else None,
+        opening=_before(books, day),
         first=books.first_cash,
         cash=known.cash,
         holdings=tuple(_holdings(known.positions, live)),
@@ -236,6 +237,12 @@ def _view(known: _Known, books: Books, settings: Settings, now: datetime) -> Vie
         training=next_training(settings, now),
         rebalance=next_rebalance(settings, now),
     )
+
+
+def _before(books: Books, day: str) -> float | None:
+    """Equity at the end of the session before `day`; not that of a resume, from which the loss limits count."""
+    at = bisect_left(books.equity, (day,))
+    return books.equity[at - 1][1] if at else books.first_cash
 
 
 def _warnings(known: _Known, books: Books, settings: Settings, halted: str | None) -> Iterable[str]:

@@ -41,10 +41,11 @@ class AlpacaAccount:
             page = self._trading.get_orders(wanted)
             if not isinstance(page, list):
                 raise Unreachable(f"Alpaca's orders cannot be read ({type(page).__name__})")
-            rows += [order for order in map(_readable, page) if order is not None]
+            read = [order for order in map(_readable, page) if order is not None]
+            rows += read
             if len(page) < ORDERS_PAGE:
                 return rows
-            if not rows:
+            if not read:
                 raise Unreachable("not one of a page of Alpaca's orders can be read")
             if rows[-1].submitted == until:
                 return rows

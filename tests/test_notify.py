@@ -15,11 +15,12 @@ import pytest
 from bookkeeping import BOUGHT, STOPPED, intent, local_time
 from receiving import PATIENCE_SECONDS, TOKEN, Receiver
 
+import check
 import notify
 from desk.books import Books
 from market.hours import at_new_york
 from notices import LISTED, Notice, trial
-from notify import BURST, HEARTBEAT_MINUTES, BadAddress, Notifier, Outbox, Pulse, check_addresses, send_test
+from notify import BURST, HEARTBEAT_MINUTES, BadAddress, Notifier, Outbox, Pulse, send_test
 
 NOON = at_new_york(date(2026, 3, 2), "12:00")
 SOON_SECONDS = 0.1  # no call of the trader's may take longer
@@ -401,7 +402,7 @@ def test_an_address_that_apprise_cannot_use_is_named_by_its_position_and_not_sho
 ) -> None:
     caplog.set_level(1)
     urls = [receiver.url, bad]
-    for opens in (check_addresses, Notifier, lambda addresses: send_test(addresses, trial(NOON))):
+    for opens in (Notifier, lambda addresses: send_test(addresses, trial(NOON), 1.0)):
         with pytest.raises(BadAddress, match=r"^NOTIFY_URLS: address 2 of 2 .* none that apprise can use") as error:
             opens(urls)
         assert TOKEN not in str(error.value)
@@ -411,7 +412,7 @@ def test_an_address_that_apprise_cannot_use_is_named_by_its_position_and_not_sho
 
 
 def test_good_addresses_are_checked_without_a_message(receiver: Receiver) -> None:
-    check_addresses([receiver.url])
+    Notifier([receiver.url]).close()
     assert receiver.asked == 0
 
 
@@ -433,4 +434,4 @@ def test_a_test_message_tells_which_address_took_it_and_waits_for_none_too_long(
 
 def test_a_test_message_waits_as_long_as_apprise_does() -> None:
     service = notify.apprise.NotifyBase
-    assert service.socket_connect_timeout + service.socket_read_timeout < notify.TEST_SECONDS
+    assert service.socket_connect_timeout + service.socket_read_timeout < check.MESSAGE_SECONDS

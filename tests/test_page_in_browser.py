@@ -212,12 +212,19 @@ def test_without_scripts_everything_can_be_read(browser: Browser, folder: Path) 
 
 
 def test_a_running_traders_page_loads_itself_anew_unless_told_not_to(browser: Browser, folder: Path) -> None:
-    assert report.main(["--quiet", "--refresh", "1"]) == 0
+    settings = load_settings()
+    report.write_page(settings, settings.DATA_DIR / report.PAGE, reload_seconds=1)
     page, trouble = opened(browser, folder, DESKTOP)
     assert page.get_by_text("just now").is_visible()
+    sort(page, "Closed trades", "P&L, USD")
+    page.locator("details.told").last.locator("summary").click()
     with page.expect_navigation():
         pass
-    page.get_by_label("Load it anew by itself").uncheck()
+    assert [usd(text) for text in column(page, "Closed trades", "P&L, USD")] == sorted(
+        usd(text) for text in column(page, "Closed trades", "P&L, USD")
+    )
+    assert page.locator("details.told").last.get_attribute("open") is not None
+    page.get_by_label("Reload automatically").uncheck()
     page.evaluate("window.stayed = true")
     page.wait_for_function("performance.now() > 2500")
     assert page.evaluate("window.stayed")

@@ -10,6 +10,8 @@ from reporting import BooksOnDisk
 from trading import settings_in
 
 import page_writer
+import report
+from desk.journal import Journal
 from page_writer import EVERY_SECONDS, FIRST_SECONDS, PageWriter
 
 
@@ -49,7 +51,7 @@ def test_a_page_is_written_soon_and_anew_when_it_is_old(books: BooksOnDisk, time
     time.seconds += FIRST_SECONDS
     writer.tick()
     finish(writer)
-    assert f'data-every="{EVERY_SECONDS:.0f}"' in page.read_text()
+    assert "100,010.00 USD" in page.read_text()
     page.unlink()
     time.seconds += EVERY_SECONDS - 1
     writer.tick()
@@ -61,14 +63,17 @@ def test_a_page_is_written_soon_and_anew_when_it_is_old(books: BooksOnDisk, time
     assert said == []
 
 
-def test_the_last_page_no_longer_loads_itself_anew(books: BooksOnDisk, time: Time) -> None:
-    writer = PageWriter(books.settings, print, time)
-    time.seconds += FIRST_SECONDS
-    writer.tick()
+def test_pages_reload_by_themselves_while_the_books_are_written_and_the_last_one_does_not(
+    books: BooksOnDisk, time: Time
+) -> None:
+    writer, page = PageWriter(books.settings, print, time), books.settings.DATA_DIR / "report.html"
+    with Journal(books.settings.MODELS_DIR / "journal.jsonl", "stamp"):
+        time.seconds += FIRST_SECONDS
+        writer.tick()
+        finish(writer)
+        assert f'data-every="{report.RELOAD_SECONDS}"' in page.read_text()
     writer.close()
-    page = (books.settings.DATA_DIR / "report.html").read_text()
-    assert "100,010.00 USD" in page
-    assert "data-every" not in page.partition("<script>")[0]
+    assert "data-every" not in page.read_text().partition("<script>")[0]
 
 
 def test_a_page_that_fails_is_said_once_and_so_is_the_first_that_works_again(
@@ -108,10 +113,3 @@ def test_a_page_that_hangs_is_ended_and_hinders_nothing(
     assert len(said) == 1
     monkeypatch.setattr(page_writer, "PATIENCE_SECONDS", 0.1)
     writer.close()
-
-
-def test_a_trader_that_never_wrote_a_page_writes_none_at_its_end(books: BooksOnDisk, time: Time) -> None:
-    writer = PageWriter(books.settings, print, time)
-    writer.tick()
-    writer.close()
-    assert not (books.settings.DATA_DIR / "report.html").exists()

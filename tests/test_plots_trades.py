@@ -283,7 +283,7 @@ def test_missing_bars_are_named_instead_of_a_chart() -> None:
     for day, gone in (("2026-03-02", 0), ("2026-03-03", 1)):
         rest = bars[bars["timestamp"].dt.date != SESSIONS[gone].day]
         words = trade_chart(trade, rest)
-        assert words == f"<p>AAA, bought 2026-03-02 14:30: no chart, its bars of {day} are not stored yet.</p>\n"
+        assert words == f"<p>AAA, bought 2026-03-02 14:30: no chart, its bars of {day} are not stored.</p>\n"
     assert "its bars of 2026-03-02 are not stored" in trade_chart(trade, bars.head(0))
     assert "its bars of 2026-03-04 are not stored" in trade_chart(traded(bars, 800), bars.head(780))
 

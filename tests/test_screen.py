@@ -361,7 +361,7 @@ def test_a_view_of_a_trader_shows_its_positions_orders_and_signals(tmp_path: Pat
         account = d.broker.account()
     assert (view.equity, view.cash) == (pytest.approx(account.equity), pytest.approx(account.cash))
     assert (view.opening, view.first) == (100_000.0, 100_000.0)
-    assert (view.running, view.source, view.past) == (True, "recorded, local paper account", True)
+    assert (view.running, view.source, view.past) == (True, "recorded, the local paper account", True)
     assert view.orders[0].words.startswith("sold 5 S11 at 97.97, stop: -10.30 USD")
     assert "bought 5 S11 at 100.03, confidence 0.81 by rsi" in [order.words for order in view.orders]
     assert (
@@ -556,7 +556,7 @@ def test_warnings_and_error_output_meanwhile_are_said_in_the_log_and_not_over_th
     monkeypatch.setattr(sys, "stderr", errors)
     handler = logging.StreamHandler()
     root = logging.getLogger()
-    root.addHandler(handler)
+    monkeypatch.setattr(root, "handlers", [handler])  # none that another test has left
     try:
         with LiveScreen(terminal(), lambda: NOW) as screen:
             logging.getLogger("desk").warning("a stop was put back")
