@@ -395,3 +395,14 @@ def test_four_failed_minutes_and_one_that_works_do_not_halt(tmp_path: Path) -> N
     trader = FakeTrader(breaks_at=lambda now: now.minute % 5 != 0)
     bench(tmp_path, trader).scheduler.run(ReplayClock([session]))  # type: ignore[list-item]
     assert trader.halts == []
+
+
+def test_onlookers_that_fail_are_said_once_and_hinder_no_minute(tmp_path: Path) -> None:
+    def fails(now: datetime) -> None:
+        raise ValueError("no figure")
+
+    b = bench(tmp_path)
+    b.scheduler._show = fails
+    b.scheduler.run(ReplayClock(WEEK[:1]))
+    assert b.trader.minutes == every_minute(WEEK[0].open, WEEK[0].close)
+    assert sum("no figure" in line for line in b.said) == 1
