@@ -77,10 +77,10 @@ def _signals(report: Report) -> Iterable[str]:
         f"Every signal, times New York{'' if every <= SHOWN_SIGNALS else f', the newest {SHOWN_SIGNALS} of {every:,}'}"
     )
     rows = [
-        (minute(s.timestamp), s.symbol, number(s.confidence), number(s.price), "ordered" if s.taken else s.reason)
+        (minute(s.timestamp), s.symbol, number(s.confidence), "ordered" if s.taken else s.reason, number(s.price))
         for s in report.signals.iloc[: -SHOWN_SIGNALS - 1 : -1].itertuples()
     ]
-    yield table("Every signal", ("at", "symbol", "#confidence", "#price, USD", "what became of it"), rows)
+    yield table("Every signal", ("at", "symbol", "#confidence", "what became of it", "#price, USD"), rows)
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Iterable[str]:

@@ -70,9 +70,15 @@ def equity(report: Report, held_against: Comparisons) -> Iterable[str]:
 def open_positions(report: Report) -> Iterable[str]:
     """What is held, with its levels, and what is on its way."""
     held, pending = report.with_status("OPEN"), report.with_status("PENDING")
-    head = ("bought", "symbol", "#shares", "#entry, USD", "#stop, USD", "#target, USD", "#confidence")
+    head = ("symbol", "#shares", "#entry, USD", "#stop, USD", "#target, USD", "bought", "#confidence")
     rows = [
-        (minute(t.entry_time), _linked(t), t.qty, *map(number, (t.price, t.stop_loss, t.take_profit, t.confidence)))
+        (
+            _linked(t),
+            t.qty,
+            *map(number, (t.price, t.stop_loss, t.take_profit)),
+            minute(t.entry_time),
+            number(t.confidence),
+        )
         for t in held.itertuples()
     ]
     yield table("Open positions", head, rows) if rows else note("No position is open.")
@@ -95,14 +101,14 @@ def closed_trades(report: Report, held_against: Comparisons) -> Iterable[str]:
         yield note("No trade has closed yet. A trade closes at its stop, at its target, or when its time is up.")
         return
     head = (
-        "bought", "sold", "symbol", "#shares", "#entry, USD", "#exit, USD", "sold by", "#P&L, USD", "#P&L, %",
+        "symbol", "#P&L, USD", "#P&L, %", "sold by", "bought", "sold", "#shares", "#entry, USD", "#exit, USD",
         "#confidence",
     )  # fmt: skip
     charted = set(_charted(report, held_against)["id"])
     rows = [
-        (minute(t.entry_time), minute(t.exit_time), _linked(t) if t.id in charted else t.symbol, t.qty,
-         number(t.price), number(t.exit_price),
-         t.exit_reason, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence))
+        (_linked(t) if t.id in charted else t.symbol, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"),
+         t.exit_reason, minute(t.entry_time), minute(t.exit_time), t.qty, number(t.price), number(t.exit_price),
+         number(t.confidence))
         for t in closed.iloc[: -SHOWN_TRADES - 1 : -1].itertuples()
     ]  # fmt: skip
     if len(closed) > SHOWN_TRADES:
