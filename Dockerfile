@@ -26,6 +26,7 @@ COPY *.py ./
 COPY market market
 COPY learning learning
 COPY desk desk
+COPY display display
 # One volume, so that the models, their key and what is archived stay together.
 ENV PATH=/venv/bin:$PATH \
     DATA_DIR=/trading/data \

@@ -23,7 +23,7 @@ from rich.console import Console
 import command
 import report
 from config import Settings
-from figures import plural
+from display.figures import plural
 from market.bars import NoBars
 from market.clock import utc_now
 from replay import history_before, run_replay

@@ -31,6 +31,7 @@ from rich.console import Console
 
 import command
 from config import Settings
+from display.learnt import selection_in_words
 from durable import replace_file, to_json
 from learning.evaluation import StaleDataset
 from learning.features import FEATURES, compute_features
@@ -197,19 +198,6 @@ def recorded_end(feed: RecordedFeed, market: str, stored_days: Sequence[date]) -
         history = feed.sessions()[:-TRADED_SESSIONS]
         day = max([history[-1].day, *stored_days])
     return at_new_york(day, "20:00")
-
-
-def selection_in_words(about: Mapping[str, Any]) -> str:
-    """Of a data set's description: who chose the symbols, and how much of it by hindsight."""
-    selection = about["selection"]
-    if selection["chosen"] == SYMBOLS:
-        return "chosen by you (SYMBOLS)"
-    if selection["chosen"] == SOURCE:
-        return f"all symbols of the {about['market']} market"
-    return (
-        f"{selection['sessions_listed']} of {selection['sessions']} sessions trained on as listed that day, "
-        f"{selection['by_hindsight']:.0%} of the examples still chosen by hindsight (today's list)"
-    )
 
 
 def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -> tuple[int, dict[str, Any]]:

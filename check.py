@@ -27,7 +27,7 @@ from desk.halt import asked_to_halt
 from desk.journal import read_events
 from desk.orders import Account
 from desk.risk import RESERVE
-from figures import plural
+from display.figures import plural
 from learning.model_store import ModelStore, NoModel
 from market.hours import LAST_DAY, local_time, new_york, next_session, sessions_between
 from notices import trial

@@ -16,7 +16,7 @@ from typing import Any
 from config import Settings
 from desk.books import Books
 from desk.risk import Limits, may_open
-from figures import LEARNT
+from display.figures import LEARNT
 from learning.reviews import Review
 from market.hours import Session
 from model_in_use import Prediction

@@ -19,8 +19,8 @@ from desk.alpaca_broker import AlpacaBroker
 from desk.brokers import Broker
 from desk.journal import Journal
 from desk.paper_broker import PaperBroker
+from display.figures import plural
 from ending import Ending, Terminated
-from figures import plural
 from learning.model_store import NoModel
 from locks import hold
 from market.clock import WallClock, utc_now, wait

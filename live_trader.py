@@ -33,18 +33,18 @@ from config import Settings
 from desk.books import Books
 from desk.halt import ask_to_halt, ask_to_resume, asked_to_halt
 from desk.journal import read_events
+from display.figures import plural
+from display.screen import show
 from ending import Ending
-from figures import plural
 from learning.classifier import ACCELERATED
 from live import run_live
 from market.clock import utc_now
 from market.hours import local_time, new_york
 from market.simulated_feed import BANNER
 from replay import history_before, run_replay
-from screen import show
 from sources import claim, open_market, open_wire, traded_sessions
 from trader import LiveTrader
-from view import view_on_disk
+from viewing import view_on_disk
 
 __all__ = ["LiveTrader", "main"]
 

@@ -25,7 +25,7 @@ import command
 from config import Settings, load_settings
 from desk.books import Books
 from desk.journal import read_events
-from figures import card_in_use, model_in_words
+from display.figures import card_in_use, model_in_words
 from gates import first_no
 from learning.model_store import PublishedModel
 from learning.prediction_log import PredictionLog

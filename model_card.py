@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config import Settings
-from figures import NOTHING, number, percent, plural
+from display.figures import NOTHING, number, percent, plural
 from learning.classifier import versions
 from learning.drift import gaps_by_day, rates_by_day, reference
 from learning.evaluation import WalkForward

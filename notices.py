@@ -14,7 +14,7 @@ from datetime import datetime
 from desk.books import Books
 from desk.journal import Event
 from desk.orders import Account, Execution, Trade
-from figures import listed, plural
+from display.figures import listed, plural
 from market.hours import new_york
 from spoken import SessionTally, told
 

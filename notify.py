@@ -18,7 +18,7 @@ import apprise
 
 from desk.books import Books
 from desk.journal import Event
-from figures import listed, plural
+from display.figures import listed, plural
 from notices import LISTED, Notice, alive, gathered, notice_of, silent
 
 log = logging.getLogger(__name__)

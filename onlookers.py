@@ -19,9 +19,9 @@ from command import in_one_line
 from config import Settings
 from desk.books import Books
 from desk.journal import Event
+from display.figures import number, plural
+from display.live_screen import LiveScreen, fits
 from ending import Terminated
-from figures import number, plural
-from live_screen import LiveScreen, fits
 from locks import AlreadyRunning
 from market.hours import is_open, new_york
 from notices import not_started, started, stopped
@@ -29,7 +29,7 @@ from notify import Notifier
 from page_writer import PageWriter
 from sign_of_life import SignOfLife
 from trader import LiveTrader
-from view import view_of
+from viewing import view_of
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,25 @@ from rich.table import Table
 from rich.text import Text
 
 import command
-from comparisons import compare
 from config import Settings, load_settings
 from desk.books import Books
 from desk.halt import asked_to_halt
 from desk.journal import Event, read_events
 from desk.orders import Trade
+from display.comparisons import compare
+from display.figures import Report, card_in_use, listed, number, percent, plural, session_lines
+from display.learnt import Learnt, read_learnt, summary, terminal_lines
+from display.page import html_page
 from durable import replace_file
-from figures import Report, card_in_use, listed, number, percent, plural, session_lines
 from learning.costs import LearntCost
 from learning.followed import Followed
 from learning.reviews import Reviews
-from learnt import Learnt, read_learnt, summary, terminal_lines
 from locks import is_held
 from market.bars import NoBars
 from market.clock import utc_now
 from market.hours import local_time
 from market.simulated_feed import BANNER
-from page import html_page
-from sources import StateRefused, stamp_of
+from sources import StateRefused, bar_store, stamp_of
 
 READ_FIRST = ["symbol", "status", "entry_time", "price", "qty", "exit_time", "exit_price", "exit_reason", "pnl_amount"]
 PAGE = "report.html"  # in DATA_DIR
@@ -278,7 +279,13 @@ def _write(
     bars: pd.DataFrame | None = None,
     reload_seconds: int | None = None,
 ) -> Path:
-    held_against = compare(settings, report.trades, report.equity, bars)
+    def between(first: date, last: date) -> pd.DataFrame:
+        if bars is None:
+            return bar_store(settings).read(first, last)
+        days = bars["timestamp"].dt.tz_convert("America/New_York").dt.date
+        return bars[(days >= first) & (days <= last)].reset_index(drop=True)
+
+    held_against = compare(report.trades, report.equity, between, **settings.trade_rules())
     page = html_page(report, read_learnt(settings.MODELS_DIR, report.card), held_against, reload_seconds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

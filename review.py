@@ -18,7 +18,7 @@ from build_dataset import history
 from config import Settings
 from desk.books import Books
 from desk.orders import Trade
-from figures import LEARNT, plural
+from display.figures import LEARNT, plural
 from learning.costs import LearntCost, learn, legs
 from learning.drift import Drift, FeatureDrift, calibration_drift, gaps_by_day, judge, overall, signal_rate
 from learning.features import FEATURES, compute_features

@@ -35,7 +35,7 @@ from scipy.stats import binom
 
 from build_dataset import build_dataset
 from config import Settings
-from figures import NOTHING, number
+from display.figures import NOTHING, number
 from learning.evaluation import WalkForward, walk_forward
 from learning.features import compute_features
 from learning.money import traded

@@ -12,7 +12,7 @@ import pandas as pd
 
 from desk.books import Books
 from desk.orders import Account, Execution, Trade
-from figures import kind_of_reason, why_nothing_was_bought
+from display.figures import kind_of_reason, why_nothing_was_bought
 from market.hours import Session, moment, new_york
 from model_in_use import Prediction
 

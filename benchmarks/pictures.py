@@ -21,12 +21,13 @@ from build_dataset import store_bars
 from config import Settings, load_settings
 from desk.orders import Execution, PriceBar
 from desk.paper_broker import PaperBroker
+from display.screen import draw
+from display.view import View
 from durable import replace_file
 from market.hours import at_new_york, epoch_minute
 from replay import run_replay
-from screen import draw
 from sources import claim, open_market, traded_sessions
-from view import View, view_on_disk
+from viewing import view_on_disk
 
 WIDTH, HEIGHT = 80, 30  # columns and rows of the terminal
 VIEWPORT = {"width": 1000, "height": 1620}  # pixels of the page

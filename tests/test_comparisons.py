@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from datetime import date
 
 import pandas as pd
 import pytest
-from trading import settings_in
 
-import comparisons
-from comparisons import compare, costs_in_words, priced
+from display import comparisons
+from display.comparisons import compare, costs_in_words, priced
+from market.bars import NoBars
 
 COST = 0.001
 ZONE = "America/New_York"
+
+
+RULES = {"stop_loss": 0.02, "take_profit": 0.04, "max_holding_minutes": 390, "round_trip_cost": COST}
+
+
+def giving(bars: pd.DataFrame) -> Callable[[date, date], pd.DataFrame]:
+    """Bars as they are kept: those of the sessions that are asked for."""
+
+    def between(first: date, last: date) -> pd.DataFrame:
+        days = bars["timestamp"].dt.tz_convert(ZONE).dt.date
+        return bars[(days >= first) & (days <= last)].reset_index(drop=True)
+
+    return between
+
+
+def no_bars(first: date, last: date) -> pd.DataFrame:
+    raise NoBars(f"no bars from {first} to {last}")
 
 
 def at(clock: str) -> pd.Timestamp:
@@ -78,18 +96,18 @@ def test_what_cannot_be_measured_is_counted_and_left_out_of_every_figure() -> No
     assert "(2 of 3 could not be measured)" in costs_in_words(costs, 3)
 
 
-def test_sessions_whose_bars_are_not_stored_say_so(tmp_path: Path) -> None:
+def test_sessions_whose_bars_are_not_stored_say_so() -> None:
     equity = pd.DataFrame({"time": [at("09:30")], "equity": [1e5]})
-    found = compare(settings_in(tmp_path), pd.DataFrame([trade()]), equity)
+    found = compare(pd.DataFrame([trade()]), equity, no_bars, **RULES)
     assert found.bars is None
     assert "Without these sessions' bars there is nothing to compare with" in found.without
 
 
-def test_only_the_bars_of_traded_sessions_count(tmp_path: Path) -> None:
+def test_only_the_bars_of_traded_sessions_count() -> None:
     before = bars().assign(timestamp=bars()["timestamp"] - pd.Timedelta(days=3))
     every = pd.concat([before, bars()], ignore_index=True)
     equity = pd.DataFrame({"time": [at("09:30"), at("16:00")], "equity": [1e5, 1e5]})
-    found = compare(settings_in(tmp_path), pd.DataFrame([trade()]), equity, every)
+    found = compare(pd.DataFrame([trade()]), equity, giving(every), **RULES)
     assert found.bars is not None
     assert len(found.bars) == 390
     assert found.mean is not None
@@ -98,15 +116,13 @@ def test_only_the_bars_of_traded_sessions_count(tmp_path: Path) -> None:
     assert found.chance.trades == 1
 
 
-def test_only_the_newest_sessions_are_compared_however_long_the_books_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_newest_sessions_are_compared_however_long_the_books_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparisons, "COMPARED_SESSIONS", 1)
     before = at("09:30") - pd.Timedelta(days=3)
     equity = pd.DataFrame({"time": [before, at("09:30"), at("16:00")], "equity": [1e5, 2e5, 2e5]})
     old = trade(entry_time=before, exit_time=before)
     every = pd.concat([bars().assign(timestamp=bars()["timestamp"] - pd.Timedelta(days=3)), bars()], ignore_index=True)
-    found = compare(settings_in(tmp_path), pd.DataFrame([old, trade()]), equity, every)
+    found = compare(pd.DataFrame([old, trade()]), equity, giving(every), **RULES)
     assert found.bars is not None
     assert len(found.bars) == 390
     assert (found.sessions, found.equity["equity"].tolist()) == (2, [2e5, 2e5])
@@ -114,11 +130,11 @@ def test_only_the_newest_sessions_are_compared_however_long_the_books_are(
     assert (found.chance.trades, found.chance.left_out) == (1, 0)
 
 
-def test_books_without_a_minute_or_a_trade_have_nothing_to_compare(tmp_path: Path) -> None:
+def test_books_without_a_minute_or_a_trade_have_nothing_to_compare() -> None:
     equity = pd.DataFrame({"time": pd.DatetimeIndex([], tz=ZONE), "equity": []})
     none = pd.DataFrame([trade()]).iloc[:0]
-    assert "No minute" in compare(settings_in(tmp_path), none, equity, bars()).without
+    assert "No minute" in compare(none, equity, giving(bars()), **RULES).without
     idle = pd.DataFrame({"time": [at("09:30"), at("16:00")], "equity": [1e5, 1e5]})
-    found = compare(settings_in(tmp_path), none, idle, bars())
+    found = compare(none, idle, giving(bars()), **RULES)
     assert (found.chance, found.costs) == (None, None)
     assert found.mean is not None

@@ -164,7 +164,7 @@ def test_every_file_of_the_program_is_copied_and_nothing_else() -> None:
     sources = [value.split()[:-1] for name, value in instructions() if name == "COPY" and "--from" not in value]
     copied = {path.name for pattern in sources for part in pattern for path in ROOT.glob(part)}
     assert all(any(ROOT.glob(part)) for pattern in sources for part in pattern)
-    rooms = {"market", "learning", "desk"}
+    rooms = {"market", "learning", "desk", "display"}
     assert copied == {path.name for path in ROOT.glob("*.py")} | rooms | {"requirements.lock"}
     assert all(let_through(name) for name in copied)
     house = {path.stem for path in ROOT.glob("*.py")} | {path.name for path in ROOT.iterdir() if path.is_dir()}

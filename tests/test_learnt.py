@@ -13,11 +13,21 @@ from reporting import CARD, EARLIER_CARD, REVIEW, BooksOnDisk
 from test_verdicts import judged_table, with_skill
 from trading import settings_in
 
+from display.learnt import (
+    Learnt,
+    as_promised,
+    judged,
+    origin,
+    publication,
+    read_learnt,
+    summary,
+    terminal_lines,
+    trials,
+)
 from durable import to_json
 from learning.classifier import Calibration, TradeClassifier, fit, versions
 from learning.model_store import ModelStore
 from learning.money import by_day, traded
-from learnt import Learnt, as_promised, judged, origin, publication, read_learnt, summary, terminal_lines, trials
 
 NOTHING = Learnt(None, [], [], [], None)
 

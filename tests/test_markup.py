@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reporting import HOSTILE, Page
 
-from markup import Html, anchor, facts, note, section, stressed, subheading, table
+from display.markup import Html, anchor, facts, note, section, stressed, subheading, table
 
 
 def test_every_block_escapes_its_text() -> None:

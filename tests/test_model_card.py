@@ -17,8 +17,8 @@ from rich.console import Console
 from trading import settings_in
 
 from config import Settings
+from display.figures import percent
 from durable import to_json
-from figures import percent
 from learning.classifier import calibrate
 from learning.evaluation import WalkForward, walk_forward
 from learning.money import traded

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from reporting import CARD
 from test_verdicts import judged_table, with_skill
 
+from display.outlook import MOST_DAYS, days_to_pass, undoing_day, what_would_change
 from learning.money import by_day, money, traded
 from learning.verdicts import above_zero, proven
-from outlook import MOST_DAYS, days_to_pass, undoing_day, what_would_change
 
 ABOVE = np.array([0.01, 0.02, 0.03] * 4)  # a daily margin over matched entries that is above 0 beyond chance
 

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from plots import curve, series, span
+from display.plots import curve, series, span
 
 
 def numbers(pattern: str, html: str) -> list[tuple[float, ...]]:

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting import Page
 
+from display.plots import apart, curve, drawdown
+from display.plots_trades import CANDLE_MINUTES, HEIGHT, LETTER, STYLE, WIDTH, trade_chart, trade_charts
 from market.hours import Session, sessions_between
-from plots import apart, curve, drawdown
-from plots_trades import CANDLE_MINUTES, HEIGHT, LETTER, STYLE, WIDTH, trade_chart, trade_charts
 
 SESSIONS = sessions_between(date(2026, 3, 2), date(2026, 4, 30))
 NEW_YORK = "America/New_York"

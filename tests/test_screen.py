@@ -20,10 +20,11 @@ from trading import settings_in
 
 from desk.halt import ask_to_halt
 from desk.journal import Journal
-from live_screen import LiveScreen, fits
+from display.live_screen import LiveScreen, fits
+from display.screen import draw, show
+from display.view import Event, Holding, View
 from market.hours import at_new_york
-from screen import draw, show
-from view import Event, Holding, View, view_of, view_on_disk
+from viewing import view_of, view_on_disk
 
 NOW = datetime(2026, 11, 24, 15, 31, 7, tzinfo=UTC)  # 10:31:07 in New York, a Tuesday
 SIZES = [(80, 24), (80, 16), (60, 16), (60, 24), (120, 40), (200, 60), (33, 5)]

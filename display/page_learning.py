@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from figures import NOTHING, number, percent, plural
-from learning.followed import NOT_TAKEN, SHADOW
-from learning.importances import MIN_MODELS
-from learning.reviews import Review
-from learnt import (
+from display.figures import NOTHING, number, percent, plural
+from display.learnt import (
     EARLIER_VERSION,
     Card,
     Learnt,
@@ -22,8 +19,11 @@ from learnt import (
     trials,
     verdict,
 )
-from markup import facts, note, stressed, subheading, table
-from plots import bar, series, span
+from display.markup import facts, note, stressed, subheading, table
+from display.plots import bar, series, span
+from learning.followed import NOT_TAKEN, SHADOW
+from learning.importances import MIN_MODELS
+from learning.reviews import Review
 
 SHOWN_MODELS = 30  # in the plots of importances
 COLUMNS_OF_MODELS = 5  # beside the plots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +109,7 @@ class Report:
     def not_filled(self) -> Mapping[str, int]:
         """Entries that were ordered and never filled, counted by what became of them."""
         failed = self.with_status("REJECTED", "CANCELLED")
-        return _counted(f"{t.status.lower()} ({t.exit_reason})" for t in failed.itertuples())
+        return _counted(f"{t.status.lower()} ({t.exit_reason})" for t in each_of(failed))
 
     def outcomes(self) -> dict[str, dict[str, int]]:
         """Duties counted by outcome: {"train": {"done": 5, "failed": 1}}."""
@@ -117,6 +117,11 @@ class Report:
         for duty in self.duties:
             counts.setdefault(duty["duty"], Counter())[duty["outcome"]] += 1
         return {duty: dict(count) for duty, count in counts.items()}
+
+
+def each_of(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows of a frame as named tuples, of the types that its columns have (which pandas' own stubs cannot know)."""
+    return iter(frame.itertuples())
 
 
 def card_in_use(models: Path) -> tuple[Mapping[str, Any] | None, str]:

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from figures import minute, number, percent, plural
+from display.figures import minute, number, percent, plural
+from display.markup import Html, note
+from display.plots import apart
 from learning.costs import IMPLAUSIBLE
 from market.bars import epoch_minutes, symbol_slices
 from market.hours import Minutes, epoch_minute, market_time, moment, new_york
-from markup import Html, note
-from plots import apart
 
 Array = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from comparisons import Comparisons, costs_in_words
-from figures import Report, listed, minute, number, percent, plural
-from markup import Html, facts, note, table
-from plots import curve, drawdown
-from plots_trades import trade_charts
+from display.comparisons import Comparisons, costs_in_words
+from display.figures import Report, each_of, listed, minute, number, percent, plural
+from display.markup import Html, facts, note, table
+from display.plots import curve, drawdown
+from display.plots_trades import trade_charts
 
 _PERFORMANCE = (
     "Of closed trades. Average win and loss are per trade, of the money put in; profit factor is USD won per USD lost; "
@@ -79,7 +79,7 @@ def open_positions(report: Report) -> Iterable[str]:
             minute(t.entry_time),
             number(t.confidence),
         )
-        for t in held.itertuples()
+        for t in each_of(held)
     ]
     yield table("Open positions", head, rows) if rows else note("No position is open.")
     if len(pending):
@@ -109,7 +109,7 @@ def closed_trades(report: Report, held_against: Comparisons) -> Iterable[str]:
         (_linked(t) if t.id in charted else t.symbol, number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"),
          t.exit_reason, minute(t.entry_time), minute(t.exit_time), t.qty, number(t.price), number(t.exit_price),
          number(t.confidence))
-        for t in closed.iloc[: -SHOWN_TRADES - 1 : -1].itertuples()
+        for t in each_of(closed.iloc[: -SHOWN_TRADES - 1 : -1])
     ]  # fmt: skip
     if len(closed) > SHOWN_TRADES:
         yield note(f"The newest {SHOWN_TRADES:,} of {len(closed):,}; report.trades() has all.")
@@ -130,7 +130,7 @@ def charts(report: Report, held_against: Comparisons) -> Iterable[str]:
 
 
 def _folded(filled: pd.DataFrame, drawn: Iterable[str]) -> Iterator[str]:
-    for place, (trade, chart) in enumerate(zip(filled.itertuples(), drawn, strict=False)):
+    for place, (trade, chart) in enumerate(zip(each_of(filled), drawn, strict=False)):
         yield (
             f'<details class="told" id="{anchor_of(trade)}"{" open" if place == 0 else ""}>'
             f'<summary>{escape(_in_a_line(trade))}</summary>\n<div class="beside">{chart}{_spoke(trade)}</div>'

@@ -16,9 +16,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from display.screen import draw, wrapped
+from display.view import View
 from market.clock import utc_now
-from screen import draw, wrapped
-from view import View
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16  # of a terminal that the live screen is used on
 KEPT_WORDS = 200  # lines of the log

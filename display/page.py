@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from comparisons import Comparisons
-from figures import NOTHING, Report, minute, number
-from learnt import Learnt
+from display.comparisons import Comparisons
+from display.figures import NOTHING, Report, each_of, minute, number
+from display.learnt import Learnt
+from display.markup import STYLE, anchor, facts, note, section, subheading, table
+from display.page_learning import learning_sections
+from display.page_script import SCRIPT
+from display.page_trades import charts, closed_trades, equity, open_positions, performance
+from display.plots import STYLE as CURVES
+from display.plots_trades import STYLE as CANDLES
 from market.hours import new_york
-from markup import STYLE, anchor, facts, note, section, subheading, table
-from page_learning import learning_sections
-from page_script import SCRIPT
-from page_trades import charts, closed_trades, equity, open_positions, performance
-from plots import STYLE as CURVES
-from plots_trades import STYLE as CANDLES
 
 SHOWN_SIGNALS = 500  # the newest
 
@@ -78,7 +78,7 @@ def _signals(report: Report) -> Iterable[str]:
     )
     rows = [
         (minute(s.timestamp), s.symbol, number(s.confidence), "ordered" if s.taken else s.reason, number(s.price))
-        for s in report.signals.iloc[: -SHOWN_SIGNALS - 1 : -1].itertuples()
+        for s in each_of(report.signals.iloc[: -SHOWN_SIGNALS - 1 : -1])
     ]
     yield table("Every signal", ("at", "symbol", "#confidence", "what became of it", "#price, USD"), rows)
 

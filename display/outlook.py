@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import t as student
 
-from figures import number, percent, plural
+from display.figures import number, percent, plural
 from learning.verdicts import CONFIDENCE_LEVEL, MIN_TRADE_DAYS, MIN_TRADES
 
 MOST_DAYS = 2520  # ten years; what needs more will not be seen

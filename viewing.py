@@ -17,7 +17,8 @@ from desk.halt import asked_to_halt
 from desk.journal import read_events
 from desk.orders import Position, Trade
 from desk.paper_broker import BadAccountFile, PaperBroker
-from figures import card_in_use, kind_of_reason, number, percent, plural, why_nothing_was_bought
+from display.figures import card_in_use, kind_of_reason, number, percent, plural, why_nothing_was_bought
+from display.view import Event, Holding, View
 from learning.model_store import NoModel
 from learning.prediction_log import PredictionLog
 from learning.reviews import Review, Reviews
@@ -36,67 +37,6 @@ from trader import LiveTrader
 
 SHOWN = 12  # signals and orders at most
 RECENT_TRADES = 200  # the newest entries, among which the last orders are looked for
-
-
-@dataclass(frozen=True)
-class Holding:
-    """Shares held, USD a share; `last` is NaN where no price is known. `note`: what is unusual about it."""
-
-    symbol: str
-    qty: int
-    entry: float
-    last: float
-    stop: float
-    target: float
-    note: str = ""
-
-    @property
-    def earned(self) -> float:
-        """USD so far."""
-        return self.qty * (self.last - self.entry)
-
-
-@dataclass(frozen=True)
-class Event:
-    """An order, a fill or a signal: ISO 8601 time (New York) and words; `gain` in USD where there is one."""
-
-    time: str
-    words: str
-    gain: float = 0.0
-
-
-@dataclass(frozen=True)
-class View:
-    """All that one screen shows. Money in USD, None or NaN where it is not known; lists newest first.
-
-    `past`: the market lies in the past, and time stands at `at`. `halted` says why, or is None. `opening` and `first`
-    are the equity before the newest session and at the very beginning. `signals` are those of the newest session,
-    `silence` says why it bought nothing.
-    """
-
-    at: datetime
-    running: bool
-    source: str
-    simulated: bool
-    past: bool
-    halted: str | None
-    warnings: tuple[str, ...]
-    last_minute: datetime | None
-    equity: float | None
-    opening: float | None
-    first: float | None
-    cash: float | None
-    holdings: tuple[Holding, ...]
-    most_holdings: int
-    orders: tuple[Event, ...]
-    signals: tuple[Event, ...]
-    signals_in_words: str
-    silence: str
-    model: str
-    proof: str
-    to_sell: str
-    training: datetime
-    rebalance: datetime
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from build_dataset import selection_in_words
-from figures import NOTHING, minute, number, percent, plural
+from display.figures import NOTHING, minute, number, percent, plural
+from display.outlook import mean_and_error, what_would_change
 from learning.importances import consider_removing
 from learning.model_store import ModelStore, NoModel
 from learning.money import by_day, traded
 from learning.reviews import Review, Reviews
-from outlook import mean_and_error, what_would_change
+from market.active_list import SOURCE, SYMBOLS
 
 Card = Mapping[str, Any]
 
@@ -116,6 +116,19 @@ def origin(card: Card) -> list[tuple[str, str]]:
 
 
 Row = tuple[str, str, str, str, str]
+
+
+def selection_in_words(about: Mapping[str, Any]) -> str:
+    """Of a data set's description: who chose the symbols, and how much of it by hindsight."""
+    selection = about["selection"]
+    if selection["chosen"] == SYMBOLS:
+        return "chosen by you (SYMBOLS)"
+    if selection["chosen"] == SOURCE:
+        return f"all symbols of the {about['market']} market"
+    return (
+        f"{selection['sessions_listed']} of {selection['sessions']} sessions trained on as listed that day, "
+        f"{selection['by_hindsight']:.0%} of the examples still chosen by hindsight (today's list)"
+    )
 
 
 def judged(card: Card, excess: NDArray[np.float64] | None) -> list[Row]:

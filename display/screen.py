@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from rich.console import Console, Group
 from rich.text import Text
 
-from figures import number, percent
+from display.figures import number, percent
+from display.view import Event, Holding, View
 from market.hours import (
     new_york,
     next_open,
     session_at,
 )
-from view import Event, Holding, View
 
 LABEL = 11  # columns at the left: what a line is about
 LEAST_BAR, AIRY_BAR, MOST_BAR = 7, 11, 31

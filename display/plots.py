@@ -10,8 +10,8 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from figures import minute, number, percent
-from markup import Html, note
+from display.figures import minute, number, percent
+from display.markup import Html, note
 
 CURVE_POINTS = 800  # more could not be told apart on a screen
 DATE_TICKS, MONEY_TICKS = 6, 4

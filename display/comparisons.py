@@ -1,22 +1,22 @@
 """What the account is held against: the market's mean, entries made at random with the same exits, and what cost took.
 
-It needs the minute bars of the traded sessions, as DATA_DIR keeps them or as a replay hands them in.
+It needs the minute bars of the traded sessions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from config import Settings
-from figures import plural
+from display.figures import plural
 from learning.costs import legs
 from learning.random_entries import RandomEntries, market_mean, random_entries
 from market.bars import BadBars, NoBars
-from sources import bar_store
 
 SIDES = ("entry", "exit")
 COMPARED_SESSIONS = 60  # the newest: bars of more would make a page slow and large
@@ -45,29 +45,35 @@ class Comparisons:
 
 
 def compare(
-    settings: Settings, trades: pd.DataFrame, equity: pd.DataFrame, bars: pd.DataFrame | None = None
+    trades: pd.DataFrame,
+    equity: pd.DataFrame,
+    read_bars: Callable[[date, date], pd.DataFrame],
+    round_trip_cost: float,
+    **trade_rules: Any,
 ) -> Comparisons:
-    """Hold `trades` and `equity` (as in report.py) against what the bars of those sessions allowed."""
+    """Hold `trades` and `equity` (as in report.py) against what the bars of those sessions allowed.
+
+    `read_bars` gives those of the sessions from a date to another, both included; it may raise NoBars or BadBars.
+    """
     if equity.empty:
         return Comparisons(None, equity, 0, without="No minute of a session is in the books yet.")
     dates = equity["time"].dt.date
     traded = dates.unique()
-    first, last = traded[-COMPARED_SESSIONS:][0], traded[-1]
+    first = traded[-COMPARED_SESSIONS:][0]
     newest = equity[dates >= first].reset_index(drop=True)
     try:
-        stored = bar_store(settings).read(first, last) if bars is None else bars
+        bars = read_bars(first, traded[-1])
     except (NoBars, BadBars) as error:
         without = f"Without these sessions' bars there is nothing to compare with: {error}."
         return Comparisons(None, newest, len(traded), without=without)
-    days = stored["timestamp"].dt.tz_convert("America/New_York").dt.date
-    stored = stored[(days >= first) & (days <= last)].reset_index(drop=True)
-    if stored.empty:
+    if bars.empty:
         return Comparisons(None, newest, len(traded), without="The bars of these sessions come in the evening.")
     filled = trades[trades["status"].isin(["OPEN", "CLOSED"]) & (trades["entry_time"].dt.date >= first)]
     closed = filled[filled["status"] == "CLOSED"]
-    chance = random_entries(stored, filled, **settings.trade_rules()) if len(filled) else None
-    costs = priced(closed, stored, settings.ROUND_TRIP_COST_PCT) if len(closed) else None
-    return Comparisons(stored, newest, len(traded), len(closed), market_mean(stored), chance, costs)
+    rules = {"round_trip_cost": round_trip_cost, **trade_rules}
+    chance = random_entries(bars, filled, **rules) if len(filled) else None
+    costs = priced(closed, bars, round_trip_cost) if len(closed) else None
+    return Comparisons(bars, newest, len(traded), len(closed), market_mean(bars), chance, costs)
 
 
 def priced(closed: pd.DataFrame, bars: pd.DataFrame, round_trip_cost: float) -> dict[str, float]:
