@@ -23,7 +23,7 @@ from alpaca_wire import AlpacaError, AlpacaWire, KeysRefused, Refused, Unreachab
 from config import Settings
 from desk.alpaca_account import MAX_SKEW_SECONDS, AlpacaAccount, amount
 from desk.books import Books
-from desk.halt import asked_to_halt
+from desk.halt import in_force
 from desk.journal import read_events
 from desk.orders import Account
 from desk.risk import RESERVE
@@ -249,9 +249,8 @@ def model(settings: Settings, now: datetime) -> Finding:
 
 def halt(settings: Settings) -> Finding:
     """Whether a halt keeps everything from being bought."""
-    why = (
-        asked_to_halt(settings.MODELS_DIR) or Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl")).halt
-    )
+    books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
+    why = in_force(settings.MODELS_DIR, books.halt)
     if why is None:
         return Finding("halt", True, "none: what is bought is up to the signals")
     return Finding("halt", False, f"{why}. Nothing is bought until python live_trader.py --resume")

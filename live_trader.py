@@ -31,7 +31,7 @@ import report
 from build_dataset import store_bars
 from config import Settings
 from desk.books import Books
-from desk.halt import ask_to_halt, ask_to_resume, asked_to_halt
+from desk.halt import ask_to_halt, ask_to_resume, asked_to_halt, in_force
 from desk.journal import read_events
 from display.figures import plural
 from display.screen import show
@@ -42,7 +42,7 @@ from market.clock import utc_now
 from market.hours import local_time, new_york
 from market.simulated_feed import BANNER
 from replay import history_before, run_replay
-from sources import claim, open_market, open_wire, traded_sessions
+from sources import claim, open_market, open_wire, stored_market, traded_sessions
 from trader import LiveTrader
 from viewing import view_on_disk
 
@@ -51,7 +51,7 @@ __all__ = ["LiveTrader", "main"]
 PLAIN_TRAINING_SECONDS = 15  # a session with its nightly training, plain scikit-learn, 12 symbols, 2 cores
 
 NEXT_STEPS = """
-What to look at: the page above, python report.py, python ml_predictor.py, the cards in models/.
+What to look at (after . .venv/bin/activate): the page above, python report.py, python ml_predictor.py.
 Your own minute bars:  python backtest.py --market recorded --bars PATH
 From here to Alpaca's paper account:
   1. create a free account at alpaca.markets and generate the keys of its paper account
@@ -108,6 +108,7 @@ def _trade_the_past(arguments: argparse.Namespace, settings: Settings, console: 
         console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold"))
     span = f"{sessions[0].day} to {sessions[-1].day}"
     console.print(f"trading {plural(len(sessions), 'session')}, {span}, training every night at {settings.TRAIN_TIME}")
+    console.print(f"bought is what reaches a confidence of {settings.MIN_CONFIDENCE:.2f} (MIN_CONFIDENCE)")
     if not ACCELERATED:
         seconds = PLAIN_TRAINING_SECONDS * (len(sessions) + 1)
         console.print(f"without scikit-learn-intelex a night takes longer: about {seconds} s for this run on 2 cores")
@@ -133,7 +134,7 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
     folder, when = settings.MODELS_DIR, f"{new_york(utc_now()):%Y-%m-%d %H:%M}"
     taken_up = "a running trader takes it up within a minute of the session, else the next one at its start"
     if arguments.resume:
-        halted = asked_to_halt(folder) or _books(settings).halt
+        halted = in_force(folder, _books(settings).halt)
         if halted is not None:
             ask_to_resume(folder, when)
         _say(console, f"resumes from: {halted}; {taken_up}" if halted else "not halted: there is nothing to resume")
@@ -142,6 +143,7 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
     ask_to_halt(folder, why, when, flatten=arguments.flatten)  # before anything that could fail
     held = list(_books(settings).live_trades())
     then = "sold as soon as the market is open" if arguments.flatten else "stops stay"
+    then = "a new simulated run begins without it" if stored_market(settings) == "simulated" else then
     of_held = f"held: {', '.join(held)}; {then}" if held else "nothing is held"
     words = f"halted: {why} ({of_held}); {taken_up}"
     _say(console, f"{words}. Back: python live_trader.py --resume")

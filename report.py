@@ -33,7 +33,7 @@ from rich.text import Text
 import command
 from config import Settings, load_settings
 from desk.books import Books
-from desk.halt import asked_to_halt
+from desk.halt import in_force
 from desk.journal import Event, read_events
 from desk.orders import Trade
 from display.comparisons import compare
@@ -157,7 +157,7 @@ def read_report(settings: Settings) -> Report:
         market=origin["market"],
         feed=origin["feed"],
         banner=BANNER if origin["market"] == "simulated" else None,
-        halt=asked_to_halt(settings.MODELS_DIR) or books.halt,
+        halt=in_force(settings.MODELS_DIR, books.halt),
         card=card,
         no_model=no_model,
         performance=books.performance(),
@@ -184,7 +184,7 @@ def _print(report: Report, learnt: Learnt, console: Console) -> None:
     if report.halt:
         console.print(Text(f"HALTED: {report.halted_in_words()}", style="bold"))
     console.print(_pairs(report.about()))
-    _heading(console, "performance")
+    _heading(console, "performance, of closed trades")
     figures, grid = report.figures(), Table(box=None, show_header=False, pad_edge=False)
     for (name, value), (other, its) in zip(figures[::2], figures[1::2], strict=True):
         grid.add_row(name, Text(value, justify="right"), "", other, Text(its, justify="right"))

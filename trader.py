@@ -100,9 +100,10 @@ class LiveTrader:
     def __repr__(self) -> str:
         books = getattr(self, "books", None) or self._on_disk()
         p, reach = books.performance(), local_time(books.last_minute)[:16] if books.last_minute else "no minute yet"
+        won = f"{p['win_rate']:.0%}" if p["closed_trades"] else "-"
         halted = f"; halted: {books.halt}" if books.halt else ""
         return (
-            f"LiveTrader({p['closed_trades']} closed trades, {p['total_pnl']:+,.2f} USD, win rate {p['win_rate']:.0%}; "
+            f"LiveTrader({p['closed_trades']} closed trades, {p['total_pnl']:+,.2f} USD, win rate {won}; "
             f"{p['open_trades']} open; books to {reach}{halted})"
         )
 

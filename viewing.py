@@ -13,7 +13,7 @@ from typing import Any
 
 from config import Settings
 from desk.books import Books
-from desk.halt import asked_to_halt
+from desk.halt import in_force
 from desk.journal import read_events
 from desk.orders import Position, Trade
 from desk.paper_broker import BadAccountFile, PaperBroker
@@ -149,7 +149,7 @@ def _view(known: _Known, books: Books, settings: Settings, now: datetime) -> Vie
     if missed:
         words += "; not: " + ", ".join(f"{why}: {count}" for why, count in missed.most_common())
     place = "Alpaca's paper account" if known.broker == "alpaca" else "the local paper account"
-    halted = asked_to_halt(settings.MODELS_DIR) or books.halt
+    halted = in_force(settings.MODELS_DIR, books.halt)
     return View(
         at=now,
         running=known.running,

@@ -54,6 +54,12 @@ def asked_to_halt(folder: Path) -> str | None:
     return None
 
 
+def in_force(folder: Path, in_books: str | None) -> str | None:
+    """Why nothing is bought, for whoever shows it: what was asked for last counts, heard by a trader or not."""
+    asked = asked_to_halt(folder)
+    return None if asked is None and os.path.lexists(folder / "RESUME") else asked or in_books
+
+
 class Halt:
     """Hears what was asked for in `folder`, keeps it in the books, and lets nothing more be bought.
 

@@ -90,7 +90,11 @@ dl { margin: 1rem 0; } dt { font-size: .85rem; opacity: .75; } dd { margin: 0; o
 .about div { display: grid; grid-template-columns: 9rem 1fr; gap: .75rem; margin-bottom: .25rem; }
 .about dt { line-height: 1.8; } .about dd { max-width: 44rem; }
 @media (max-width: 36rem) { .about div { display: block; margin-bottom: .5rem; } }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: 1rem 0;  /* a shadow at an edge beyond which there is more */
+  background: linear-gradient(to right, Canvas 30%, transparent) local left / 2rem 100% no-repeat,
+    linear-gradient(to left, Canvas 30%, transparent) local right / 2rem 100% no-repeat,
+    linear-gradient(to right, var(--line), transparent) left / .75rem 100% no-repeat,
+    linear-gradient(to left, var(--line), transparent) right / .75rem 100% no-repeat; }
 table { border-collapse: collapse; font-size: .9rem; } caption { position: absolute; clip-path: inset(50%); }
 th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { vertical-align: bottom; font-weight: 600; } td { white-space: nowrap; }

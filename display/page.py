@@ -19,10 +19,15 @@ from market.hours import new_york
 
 SHOWN_SIGNALS = 500  # the newest
 
+_SIGNALS = (
+    "A signal is a symbol whose confidence newly rises to the threshold; while it stays above, it is not one again, so "
+    "the highest confidence of a day may lie between two of them."
+)
 _SESSIONS = (
     "Confidence is the model's probability that a trade opened then is profitable after cost; break-even is the one at "
     "which such trades earn nothing. Silent in a row: sessions up to this one without a confidence at the threshold. "
-    "Signals at 0.60: how many there would have been at that threshold."
+    "Signals at 0.60: how often a confidence newly rose to that level. One that stays above counts once, so a lower "
+    "level may count fewer."
 )
 
 
@@ -68,6 +73,7 @@ def _fresh(report: Report, reload_seconds: int | None) -> str:
 
 def _signals(report: Report) -> Iterable[str]:
     yield note(report.signals_in_words())
+    yield note(_SIGNALS)
     if counts := list(report.not_taken().items()):
         yield table("Signals not taken", ("why not", "#signals"), counts)
     if report.signals.empty:
@@ -77,10 +83,10 @@ def _signals(report: Report) -> Iterable[str]:
         f"Every signal, times New York{'' if every <= SHOWN_SIGNALS else f', the newest {SHOWN_SIGNALS} of {every:,}'}"
     )
     rows = [
-        (minute(s.timestamp), s.symbol, number(s.confidence), "ordered" if s.taken else s.reason, number(s.price))
+        (s.symbol, "ordered" if s.taken else s.reason, number(s.confidence), minute(s.timestamp), number(s.price))
         for s in each_of(report.signals.iloc[: -SHOWN_SIGNALS - 1 : -1])
     ]
-    yield table("Every signal", ("at", "symbol", "#confidence", "what became of it", "#price, USD"), rows)
+    yield table("Every signal", ("symbol", "what became of it", "#confidence", "at", "#price, USD"), rows)
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -108,5 +114,8 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 def _duties(duties: Sequence[Mapping[str, Any]]) -> str:
     if not duties:
         return note("No duty has been due yet: training comes after the close, rebalancing before the open.")
-    rows = [(d["session"], d["duty"], d["outcome"], d["words"]) for d in reversed(duties)]
+    rows = [
+        (d["session"], d["duty"], d["outcome"], "; ".join(map(str.strip, d["words"].splitlines())))
+        for d in reversed(duties)
+    ]
     return table("Duties, newest first", ("session", "duty", "outcome", "in words"), rows)

@@ -142,7 +142,7 @@ def _outcomes(learnt: Learnt, review: Review) -> Iterable[str]:
         ],
         "about",
     )
-    yield subheading("Win rates of our own trades by confidence")
+    yield subheading("Win rates by confidence, of trades made and of those not taken")
     if not review["win_rates"]:
         yield note("No trade has closed yet.")
         return

@@ -32,6 +32,7 @@ function sortBy(table, column, button) {
 function makeSortable(table) {
   if (table.tBodies[0].rows.length < SORTED_FROM) return;
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    if (table.tBodies[0].rows[0].cells[column].querySelector("svg")) return;  // a picture has no order
     const button = document.createElement("button");
     button.type = "button";
     button.append(...heading.childNodes);

@@ -37,7 +37,7 @@ def performance(report: Report, held_against: Comparisons) -> Iterable[str]:
     if (costs := held_against.costs) is not None:
         names = (
             ("raw", "at the bars' prices, before any cost"),
-            ("modelled", "less the cost model"),
+            ("modelled", "after the cost model"),
             ("filled", "as it was filled"),
         )
         yield table(
@@ -114,7 +114,10 @@ def closed_trades(report: Report, held_against: Comparisons) -> Iterable[str]:
     if len(closed) > SHOWN_TRADES:
         yield note(f"The newest {SHOWN_TRADES:,} of {len(closed):,}; report.trades() has all.")
     yield table("Closed trades, newest first", head, rows)
-    yield note("A symbol leads to its trade on candles, with what spoke for it.")
+    yield note(
+        "A symbol leads to its trade on candles, with what spoke for it. Sold by stop, target, time (its holding "
+        "limit was over), or by hand."
+    )
 
 
 def charts(report: Report, held_against: Comparisons) -> Iterable[str]:
@@ -160,7 +163,7 @@ def _spoke(trade: Any) -> str:
     if not trade.why:
         return note("What spoke for it was not kept.")
     rows = [
-        (each["feature"], number(each["value"], digits=4), number(each["contribution"], sign="+", digits=3))
+        (each["feature"], f"{each['value']:.3g}", number(each["contribution"], sign="+", digits=3))
         for each in trade.why
     ]
     return table(

@@ -16,7 +16,7 @@ from display.markup import Html, note
 CURVE_POINTS = 800  # more could not be told apart on a screen
 DATE_TICKS, MONEY_TICKS = 6, 4
 CURVE_HEIGHT, DRAWDOWN_HEIGHT = 220, 110  # pixels; the width is the reader's
-PLOT_SHARE = 84  # percent of the width; right of it stands what each line ends at
+PLOT_SHARE = 80  # percent of the width; right of it stands what each line ends at
 BAND = "nine of ten accounts lie in the band, half of them above its line"
 LABEL_GAP = 15  # pixels between two labels
 SERIES_HEIGHT, SPAN_HEIGHT = 40, 18  # pixels

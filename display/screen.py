@@ -109,8 +109,10 @@ def _head(view: View, now: datetime, width: int) -> list[Text]:
     if view.last_minute is not None:
         traded = new_york(view.last_minute)
         last = f"last minute {traded:%H:%M}" if traded.date() == local.date() else f"last minute {traded:%a %H:%M}"
+    over = view.past and not view.running  # a run on the past: no market goes on after it
+    session = "the run is over" if over else _session(now)
     lines = [
-        *_both_ends(Text.assemble(state, "  ", (_session(now), "bold")), clock, width),
+        *_both_ends(Text.assemble(state, "  ", (session, "bold")), clock, width),
         *_both_ends(Text(view.source), last, width),
     ]
     if view.simulated:
@@ -252,6 +254,8 @@ def _event(event: Event, now: datetime, width: int, *, dim: bool = False) -> Tex
 
 
 def _next(view: View, now: datetime, width: int) -> list[Text]:
+    if view.past and not view.running:
+        return _labelled("next", [Text("python live_trader.py; on the simulated market it begins anew")])
     duties = [
         f"{what} {new_york(due):%a %H:%M}, in {_span(due - now)}" if due > now else f"{what} now"
         for what, due in sorted((("training", view.training), ("rebalance", view.rebalance)), key=lambda d: d[1])

@@ -58,8 +58,9 @@ class RandomEntries:
         share = round(self.beaten * self.draws) * 100 // self.draws  # rounded down: 100% are all
         still = f" {self.waiting:.0%} of their entries are still open and count 0, as open trades do."
         return (
-            f"{_trades(self.trades)} earned {self.earned:+,.2f} USD, more than {share}% of {self.draws:,} random "
-            "portfolios: as many entries a session, at random minutes and symbols, with the same USD, exits and cost."
+            f"{_trades(self.trades)} earned {self.earned:+,.2f} USD so far, more than {share}% of {self.draws:,} "
+            "random portfolios: as many entries a session, at random minutes and symbols, with the same USD, exits and "
+            "cost."
             f"{still if self.waiting else ''}{missing}"
         )
 

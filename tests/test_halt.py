@@ -10,7 +10,7 @@ from trading import settings_in
 
 from desk.books import Books
 from desk.brokers import Broker
-from desk.halt import Halt, ask_to_halt, ask_to_resume, asked_to_halt
+from desk.halt import Halt, ask_to_halt, ask_to_resume, asked_to_halt, in_force
 from desk.journal import Journal, read_events
 from desk.risk import Gate
 from gates import limits_of
@@ -218,3 +218,13 @@ def test_one_wrong_high_equity_is_no_peak(desk: Desk) -> None:
         desk.record("minute", minute=MINUTE + minute, equity=equity)
         desk.halt.watch_losses(equity, MINUTE + minute)
     assert (desk.books.halt, desk.books.peak_equity) == (None, 101_000.0)
+
+
+def test_what_was_asked_for_last_is_shown_also_before_a_trader_has_heard_it(tmp_path: Path) -> None:
+    assert in_force(tmp_path, None) is None
+    ask_to_halt(tmp_path, "lunch", "12:00")
+    assert in_force(tmp_path, None) == "12:00 lunch"
+    ask_to_resume(tmp_path, "13:00")
+    assert in_force(tmp_path, "12:00 lunch") is None  # the books still have it
+    (tmp_path / "RESUME").unlink()
+    assert in_force(tmp_path, "12:00 lunch") == "12:00 lunch"

@@ -133,7 +133,7 @@ def test_win_rates_stand_by_confidence_with_the_correction_that_acts(books: Book
 def test_an_evening_without_fills_or_trades_says_so(books: BooksOnDisk) -> None:
     page = page_of(books, REVIEW | {"costs": [], "turned_down": [], "win_rates": []})
     assert "No fill of the last weeks could be measured yet." in page.text
-    assert "by confidence No trade has closed yet." in page.text
+    assert "of those not taken No trade has closed yet." in page.text
     assert not {"Learnt costs", "Signals turned down", "Win rates"} & set(page.tables)
 
 

@@ -422,7 +422,7 @@ def scale(html: str, height: float) -> tuple[float, float]:
 
 def ends(html: str) -> list[tuple[float, str]]:
     """y and words of the labels right of the plot."""
-    found = re.findall(r'<text(?: class="own")? x="84%" dx="6" y="([\d.]+)">(.*?)</text>', html)
+    found = re.findall(r'<text(?: class="own")? x="80%" dx="6" y="([\d.]+)">(.*?)</text>', html)
     return [(float(y), re.sub("<.*?>", "", words)) for y, words in found]
 
 

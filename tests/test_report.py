@@ -122,11 +122,11 @@ def test_each_trade_has_the_features_that_spoke_for_it_with_what_they_added(
     tables = books.page().tables
     assert tables["What spoke for AAPL at 2026-03-02 10:00"] == [
         ["spoke for it", "its value", "added to the model's score"],
-        ["bar_range", "0.0000", "+0.132"],
-        ["rsi_14", "0.1497", "+0.073"],
-        ["atr_14", "0.0010", "+0.020"],
+        ["bar_range", "0", "+0.132"],
+        ["rsi_14", "0.15", "+0.073"],
+        ["atr_14", "0.001", "+0.020"],
     ]
-    assert tables["What spoke for NVDA at 2026-03-02 12:00"][1:] == [["atr_14", "0.0010", "+0.020"]]
+    assert tables["What spoke for NVDA at 2026-03-02 12:00"][1:] == [["atr_14", "0.001", "+0.020"]]
 
 
 def test_page_terminal_and_summary_agree_on_performance(books: BooksOnDisk) -> None:
