@@ -176,6 +176,9 @@ class AlpacaBroker:
         read_orders()
         for trade in [trade for trade in self._trades.values() if trade.entry is None]:
             self._hands.probe(trade)
+        if unlisted := [t.symbol for t in self._trades.values() if t.entry is None and t.levelled and not t.gone]:
+            # The books heard of these fills: a list that is behind, and no reason yet to think that nothing is held.
+            raise Unreachable(f"Alpaca does not list orders that it has filled before: {', '.join(unlisted)}")
         past = self._take_up(rows)
         compared = [trade for trade in self._trades.values() if trade.symbol not in self._alone]
         found = compare_shares(self._account, compared, self._tag, rows, read_orders, self._wire.wait)

@@ -443,6 +443,22 @@ def test_shares_sold_by_hand_are_booked_at_the_price_they_got(desk: Desk) -> Non
     desk.check()
 
 
+def test_a_fill_that_the_list_does_not_show_after_a_restart_is_waited_for_and_no_disagreement(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.start()
+    with monkeypatch.context() as behind:
+        behind.setattr(desk.broker._account, "orders", lambda *_: [])
+        behind.setattr(desk.broker._account, "find", lambda client_id: None)
+        with pytest.raises(Unreachable, match="does not list orders that it has filled before: NVDA"):
+            desk.reconcile()
+    desk.reconcile()
+    assert (trade.status, trade.held) == ("OPEN", 5)
+    desk.check()
+
+
 def test_a_sale_by_hand_is_never_sold_again(desk: Desk) -> None:
     trade = desk.buy()
     desk.next_minute()
