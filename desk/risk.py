@@ -151,7 +151,7 @@ def entry_refused(order: Order, known: Known, limits: Limits) -> str | None:
         ("price gap", abs(order.price - quote.close) <= MAX_PRICE_GAP * quote.close,
          f"decided at {order.price:g} USD, the last trade was at {quote.close:g}"),
         ("price spike", not _spike(quote),
-         f"from {quote.before:g} to {quote.close:g} USD in one bar, not confirmed yet"),
+         f"{_from(quote)} to {quote.close:g} USD in one bar, not confirmed yet"),
         ("one position per symbol", order.symbol not in known.worth, "already held, or on its way"),
         ("MAX_OPEN_POSITIONS", len(known.worth) < limits.max_open_positions, f"{len(known.worth)} are open"),
         ("account", 0 < equity < math.inf and 0 <= cash < math.inf, f"equity {equity:g}, buying power {cash:g} USD"),
@@ -165,6 +165,10 @@ def entry_refused(order: Order, known: Known, limits: Limits) -> str | None:
         ("loss limit", loss is None, str(loss)),
     )  # fmt: skip
     return next((f"{rule}: {words}" for rule, passed, words in rules if not passed), None)
+
+
+def _from(quote: Quote) -> str:
+    return "from no bar before" if math.isnan(quote.before) else f"from {quote.before:g}"
 
 
 def _spike(quote: Quote) -> bool:
