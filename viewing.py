@@ -36,6 +36,7 @@ from spoken import SessionTally, tally_of
 from trader import LiveTrader
 
 SHOWN = 12  # signals and orders at most
+BEHIND_MINUTES = 60  # a local account that has heard of no bar for so long is not the one that is traded
 RECENT_TRADES = 200  # the newest entries, among which the last orders are looked for
 
 
@@ -103,6 +104,8 @@ def view_on_disk(settings: Settings, now: datetime) -> View:
     if (account_file := folder / "paper_account.json").exists():
         try:
             paper = PaperBroker(account_file, settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT)
+            if market == "alpaca" and paper.settled_minute < books.last_minute - BEHIND_MINUTES:
+                paper = None  # of an earlier --broker paper; Alpaca's account is traded since
         except BadAccountFile as error:
             troubles = (str(error),)
     prices = made.groupby("symbol")["price"].last().to_dict()
@@ -119,7 +122,7 @@ def view_on_disk(settings: Settings, now: datetime) -> View:
         running=is_held(folder / "journal.lock"),
         market=market,
         feed=feed_of(settings, market),
-        broker="alpaca" if market == "alpaca" and not account_file.exists() else "paper",
+        broker="alpaca" if market == "alpaca" and paper is None else "paper",
         card=card,
         no_model=no_model,
         review=Reviews(folder / "reviews").newest(now),

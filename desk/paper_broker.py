@@ -76,6 +76,11 @@ class PaperBroker:
         reserved = sum(o.qty * o.price * (1 + self._half_cost) for o in self._orders.values() if o.side == "BUY")
         return Account(self._cash, self._cash + held, max(self._cash - reserved, 0.0))
 
+    @property
+    def settled_minute(self) -> int:
+        """The newest minute of which this account has heard."""
+        return self._settled_minute
+
     def positions(self) -> Mapping[str, Position]:
         return dict(self._positions)
 

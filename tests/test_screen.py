@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import math
 import sys
@@ -23,7 +24,7 @@ from desk.journal import Journal
 from display.live_screen import LiveScreen, fits
 from display.screen import draw, show
 from display.view import Event, Holding, View
-from market.hours import at_new_york
+from market.hours import at_new_york, epoch_minute
 from viewing import view_of, view_on_disk
 
 NOW = datetime(2026, 11, 24, 15, 31, 7, tzinfo=UTC)  # 10:31:07 in New York, a Tuesday
@@ -476,6 +477,19 @@ def test_empty_folders_have_a_view(tmp_path: Path) -> None:
     assert not view.running
     assert (view.equity, view.holdings, view.last_minute) == (None, (), None)
     assert "no minute traded yet" in text(view)
+
+
+def test_the_local_account_of_an_earlier_try_is_not_the_one_that_is_shown(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, MARKET="alpaca")
+    settings.MODELS_DIR.mkdir()
+    (settings.MODELS_DIR / "source.json").write_text('{"market": "alpaca", "feed": "iex"}')
+    minute = epoch_minute(DAYS[0].open)
+    for last, place in ((minute, "the local paper account"), (minute + 24 * 60, "Alpaca's paper account")):
+        account = {"schema": 1, "cash": 5.0, "settled_minute": minute, "positions": [], "orders": [], "executions": []}
+        (settings.MODELS_DIR / "paper_account.json").write_text(json.dumps(account))
+        with Journal(settings.MODELS_DIR / "journal.jsonl", "stamp") as journal:
+            journal.append("minute", minute=last, equity=5.0)
+        assert place in view_on_disk(settings, DAYS[1].close).source
 
 
 def test_a_damaged_paper_account_is_a_warning(tmp_path: Path) -> None:
