@@ -45,7 +45,7 @@ class Exits:
             planned = self._books.exit_plan.get(symbol)
             beyond = beyond_levels(position)
             if beyond in ("stop", "target") and not self._gate.confirmed(symbol, position.last_price):
-                beyond = None  # one absurd bar; the stop rests at the broker meanwhile
+                beyond = None if position.protected else "unprotected"  # one absurd bar; a stop rests at the broker
             reason = must_exit(held, self._gate.limits) or planned or beyond
             if reason is not None:
                 order_id, price = self._books.exit_id(trade), position.last_price

@@ -26,6 +26,7 @@ from locks import hold
 from market.clock import WallClock, utc_now, wait
 from market.hours import new_york
 from market_scheduler import MarketScheduler
+from memory import keep_large_apart
 from ml_predictor import MLPredictor
 from nightly import nightly_training
 from onlookers import Onlookers
@@ -61,6 +62,7 @@ def run_live(
     `broker` is "alpaca" or "paper"; `ending` hears what ends the run. Raises NoModel if there is none, none can be
     trained, and nothing is held; AlreadyRunning if another process trades this account or these books.
     """
+    keep_large_apart()
     timing, ending = timing or Timing(), ending or Ending()
     place = "Alpaca's paper account" if broker == "alpaca" else "the local paper account"
     with Onlookers(settings, console, timing.now, broker, place, once=once) as onlookers:

@@ -31,6 +31,7 @@ from market.hours import Session, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import SYMBOLS, simulate_bars
 from market_scheduler import MarketScheduler
+from memory import keep_large_apart
 from ml_predictor import MLPredictor
 from nightly import Skipped
 from review import evening_review
@@ -84,6 +85,7 @@ def long_run(sessions: int, symbols: int, folder: Path) -> Run:
 
 
 def trade(settings: Settings, feed: RecordedFeed, sessions: list[Session]) -> Run:
+    keep_large_apart()  # as live.py does
     run = Run()
     broker = PaperBroker(settings.MODELS_DIR / "paper_account.json", settings.PAPER_CASH, settings.ROUND_TRIP_COST_PCT)
 
@@ -101,6 +103,7 @@ def trade(settings: Settings, feed: RecordedFeed, sessions: list[Session]) -> Ru
             run.seconds.append(time.perf_counter() - begun)
             if now in closes:
                 run.resident_mb.append(resident_mb())
+                print(f"{len(run.resident_mb)} sessions, {run.resident_mb[-1]:.0f} MB", flush=True)
                 run.files.append(len(list(Path("/proc/self/fd").iterdir())))
                 run.threads.append(threading.active_count())
 

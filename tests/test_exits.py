@@ -119,6 +119,11 @@ def test_what_the_broker_takes_no_stop_for_is_sold_whatever_the_bars_say(desk: D
     assert desk.sell() == [("unprotected", 5)]
 
 
+def test_a_price_beyond_the_stop_that_nothing_confirms_sells_what_has_no_stop(desk: Desk) -> None:
+    desk.broker.position = replace(HELD, protected=False, last_price=97.0)
+    assert desk.sell() == [("unprotected", 5)]
+
+
 def test_a_sale_under_way_is_not_sent_again(desk: Desk) -> None:
     desk.record("plan", close={"NVDA": "by hand"})
     desk.sell()
