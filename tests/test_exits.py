@@ -121,6 +121,7 @@ def test_what_the_broker_takes_no_stop_for_is_sold_whatever_the_bars_say(desk: D
 
 def test_a_price_beyond_the_stop_that_nothing_confirms_sells_what_has_no_stop(desk: Desk) -> None:
     desk.broker.position = replace(HELD, protected=False, last_price=97.0)
+    desk.gate.see([Bar("NVDA", 3, 97.0, 97.0, 97.0, 97.0, 1.0)])  # the first that this process has seen
     assert desk.sell() == [("unprotected", 5)]
 
 
