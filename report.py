@@ -26,9 +26,6 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
 import command
 from config import Settings, load_settings
@@ -37,9 +34,10 @@ from desk.halt import in_force
 from desk.journal import Event, read_events
 from desk.orders import Trade
 from display.comparisons import compare
-from display.figures import Report, card_in_use, listed, number, percent, plural, session_lines
-from display.learnt import Learnt, read_learnt, summary, terminal_lines
+from display.figures import Report, card_in_use, session_lines
+from display.learnt import read_learnt, summary
 from display.page import html_page
+from display.summary import print_summary
 from durable import replace_file
 from learning.costs import LearntCost
 from learning.followed import Followed
@@ -53,9 +51,7 @@ from sources import StateRefused, bar_store, stamp_of
 
 READ_FIRST = ["symbol", "status", "entry_time", "price", "qty", "exit_time", "exit_price", "exit_reason", "pnl_amount"]
 PAGE = "report.html"  # in DATA_DIR
-SHOWN_TRADES = SHOWN_SESSIONS = 10
 RELOAD_SECONDS = 300  # of a page that a running trader writes anew as often
-SHOWN_TROUBLES = 3  # failed or missed duties
 DUTY_FIELDS = ["session", "duty", "outcome", "words"]
 
 
@@ -175,87 +171,7 @@ def read_report(settings: Settings) -> Report:
 def show(settings: Settings, console: Console) -> None:
     """Print the summary. Raises NoBars where there is no journal."""
     report = read_report(settings)
-    _print(report, read_learnt(settings.MODELS_DIR, report.card), console)
-
-
-def _print(report: Report, learnt: Learnt, console: Console) -> None:
-    if report.banner:
-        console.print(Panel(Text(report.banner), title="SIMULATED MARKET", style="bold"))
-    if report.halt:
-        console.print(Text(f"HALTED: {report.halted_in_words()}", style="bold"))
-    console.print(_pairs(report.about()))
-    _heading(console, "performance, of closed trades")
-    figures, grid = report.figures(), Table(box=None, show_header=False, pad_edge=False)
-    for (name, value), (other, its) in zip(figures[::2], figures[1::2], strict=True):
-        grid.add_row(name, Text(value, justify="right"), "", other, Text(its, justify="right"))
-    console.print(grid)
-    _print_trades(report, console)
-    _heading(console, "signals")
-    console.print(Text(report.signals_in_words()))
-    if not_taken := report.not_taken():
-        console.print(Text(f"not taken: {listed(not_taken)}"))
-    _print_sessions([(s["day"], s["words"]) for s in report.sessions if s["words"]], console)
-    _heading(console, "learnt")
-    console.print(_pairs(terminal_lines(learnt)))
-    _heading(console, "duties")
-    outcomes = {
-        duty: ", ".join(f"{n} {what}" for what, n in counts.items()) for duty, counts in report.outcomes().items()
-    }
-    console.print(_pairs(outcomes.items()) if outcomes else "none was due yet")
-    for duty in [d for d in report.duties if d["outcome"] in ("failed", "missed")][-SHOWN_TROUBLES:]:
-        console.print(Text(f"{duty['duty']} of {duty['session']} {duty['outcome']}: {duty['words']}"))
-
-
-def _print_trades(report: Report, console: Console) -> None:
-    closed, held = report.with_status("CLOSED"), report.with_status("OPEN")
-    last = f", the last {SHOWN_TRADES} of {len(closed)}" if len(closed) > SHOWN_TRADES else ""
-    _heading(console, f"closed trades{last} (times New York, prices and P&L USD)")
-    rows = [
-        (f"{t.entry_time:%m-%d %H:%M}", t.symbol, f"{t.qty}", number(t.price), number(t.exit_price), t.exit_reason,
-         number(t.pnl_amount, sign="+"), percent(t.pnl_pct, "+"), number(t.confidence))
-        for t in closed.tail(SHOWN_TRADES).itertuples()
-    ]  # fmt: skip
-    head = ("bought", "symbol", "#qty", "#entry", "#exit", "sold by", "#P&L", "#P&L %", "#conf.")
-    console.print(_table(head, rows) if rows else "none yet")
-    if not_filled := report.not_filled():
-        console.print(Text(f"orders not filled: {listed(not_filled)}"))
-    _heading(console, "open positions")
-    rows = [
-        (f"{t.entry_time:%m-%d %H:%M}", t.symbol, f"{t.qty}",
-         *map(number, (t.price, t.stop_loss, t.take_profit, t.confidence)))
-        for t in held.itertuples()
-    ]  # fmt: skip
-    console.print(
-        _table(("bought", "symbol", "#qty", "#entry", "#stop", "#target", "#conf."), rows) if rows else "none"
-    )
-
-
-def _print_sessions(silent: Sequence[tuple[str, str]], console: Console) -> None:
-    if silent:
-        last = f", the last {SHOWN_SESSIONS}" if len(silent) > SHOWN_SESSIONS else ""
-        _heading(console, f"{plural(len(silent), 'session')} without a purchase{last}")
-        console.print(_pairs(silent[-SHOWN_SESSIONS:]))
-
-
-def _heading(console: Console, words: str) -> None:
-    console.print()
-    console.print(Text(words, style="bold"))
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
-    grid = Table(box=None, show_header=False, pad_edge=False)
-    for name, words in pairs:
-        grid.add_row(Text(name), Text(words))
-    return grid
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    for name in head:
-        table.add_column(name.lstrip("#"), justify="right" if name.startswith("#") else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+    print_summary(report, read_learnt(settings.MODELS_DIR, report.card), console)
 
 
 # --- page and door ---------------------------------------------------------------------------------------------------
@@ -304,7 +220,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
         )
     learnt = read_learnt(settings.MODELS_DIR, report.card)
     if not console.quiet:
-        _print(report, learnt, console)
+        print_summary(report, learnt, console)
     out = arguments.out or settings.DATA_DIR / PAGE
     running = is_held(settings.MODELS_DIR / "journal.lock")  # then newer ones will follow
     page = _write(settings, report, out, reload_seconds=RELOAD_SECONDS if running else None)
