@@ -77,7 +77,7 @@ def review(settings: Settings, feed: BarFeed, books: Books, now: datetime) -> Re
     features = _features(bars, sessions[-1 - WARM_UP_SESSIONS :], session)
     drift = _drift(model, features, predictions, _gaps(days, labels, settings, now), settings.MIN_CONFIDENCE)
     verification = _verification(settings, model, session, bars, sessions[-1 - WARM_UP_SESSIONS :])
-    turned_down = [s for s in books.signals if _of(s, session) and s["reason"].startswith(LEARNT)]
+    turned_down = [s for s in books.signals_on(str(session.day)) if s["reason"].startswith(LEARNT)]
     verdicts = {kind: evidence(followed, kind) for kind in (SHADOW, NOT_TAKEN)}
     record: Review = {
         "session": str(session.day),
@@ -103,11 +103,7 @@ def _to_follow(
     books: Books, session: Session, predictions: pd.DataFrame, before: pd.DataFrame
 ) -> Iterable[pd.DataFrame]:
     yield shadows(predictions, before)
-    yield not_taken([signal for signal in books.signals if _of(signal, session)], predictions)
-
-
-def _of(signal: Mapping[str, Any], session: Session) -> bool:
-    return str(signal["timestamp"])[:10] == str(session.day)
+    yield not_taken(books.signals_on(str(session.day)), predictions)
 
 
 def _fills(trades: Sequence[Trade]) -> pd.DataFrame:

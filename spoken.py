@@ -51,7 +51,7 @@ class SessionTally:
     def event(self, threshold: float, card: Mapping[str, Any] | None, books: Books) -> dict[str, Any]:
         """The session as a journal event; its signals stand in the books, also those from before a restart."""
         day = str(self.session.day)
-        silent = self.highest < threshold and not any(s["timestamp"][:10] == day for s in books.signals)
+        silent = self.highest < threshold and not books.signals_on(day)
         return {
             "day": day,
             "predicted": self.predicted,
@@ -77,7 +77,7 @@ class SessionTally:
         )
         if entries:
             return [summary]
-        no = (s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        no = (s["reason"] for s in books.signals_on(day) if not s["taken"])
         missed = Counter(map(kind_of_reason, no))
         return [summary, "  " + why_nothing_was_bought(event, missed)]
 

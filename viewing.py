@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -138,7 +138,7 @@ def _view(known: _Known, books: Books, settings: Settings, now: datetime) -> Vie
     last = moment(books.last_minute) if books.last_minute else None
     day = local_time(books.last_minute)[:10]
     live = books.live_trades()
-    signals = _of_day(books.signals, day)
+    signals = books.signals_on(day)
     telling = [s for s in signals if s["reason"] != "already held"]  # of those a count says enough
     missed = Counter(kind_of_reason(s["reason"]) for s in signals if not s["taken"])
     bought = any(trade.entry_time[:10] == day and trade.qty for trade in _newest(books))
@@ -245,14 +245,6 @@ def _orders(trades: Iterable[Trade]) -> Iterable[Event]:
 def _signal(signal: Mapping[str, Any]) -> Event:
     outcome = "ordered" if signal["taken"] else signal["reason"]
     return Event(signal["timestamp"], f"{signal['symbol']:<5} {signal['confidence']:.2f}  {outcome}")
-
-
-def _of_day(signals: Sequence[Mapping[str, Any]], day: str) -> list[Mapping[str, Any]]:
-    """Those of the newest `day`, oldest first."""
-    first = len(signals)
-    while first and signals[first - 1]["timestamp"][:10] == day:
-        first -= 1
-    return list(signals[first:])
 
 
 def _model(known: _Known, now: datetime) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from bisect import bisect_left
@@ -13,6 +14,7 @@ from typing import Any
 from desk.journal import Event
 from desk.orders import Execution, Trade
 from desk.performance import summarise
+from durable import to_json
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class Books:
     def __init__(self, local_time: Callable[[int], str], events: Iterable[Event] = ()) -> None:
         self.local_time = local_time
         self.trades: dict[str, Trade] = {}
-        self.signals: list[dict[str, Any]] = []
+        self.signal_lines: list[bytes] = []  # JSON, as the view has them: weeks of signals as objects are large
         self.duties: dict[tuple[str, str], str] = {}  # (duty, session date) -> outcome
         self.split: set[str] = set()  # symbols that were split while they are held: a person looks after these
         self.exit_plan: dict[str, str] = {}  # symbol -> reason, to be sold as the first act of the session
@@ -47,9 +49,9 @@ class Books:
         self.last_minute = 0
         self.halt: str | None = None  # why nothing is bought until a person resumes
         self.peak_equity: float | None = None  # USD, the highest since the beginning or the last resume
-        self._day = ""  # New York date of the newest minute
-        self._opening_equity: float | None = None  # USD at the end of the day before
-        self._orders: Counter[str] = Counter()  # orders sent by New York date, and by minute of the newest one
+        self._opening_equity: dict[str, float] = {}  # New York date -> USD before it, or since a resume on it
+        self._orders: Counter[str] = Counter()  # orders sent by New York date
+        self._orders_in: tuple[int, int] = (0, 0)  # the minute of the newest order, and how many were sent in it
         self.silent_sessions = 0  # the newest in a row in which no confidence reached the threshold
         self.changed: dict[str, None] = {}  # ids of the trades that the view does not show yet as they are
         self.tag = "0"  # sets the order ids of these books apart from those of others on the same account
@@ -63,7 +65,8 @@ class Books:
     def performance(self) -> dict[str, float]:
         """What the trades earned; see `desk.performance.summarise`."""
         first = [] if self.first_cash is None else [self.first_cash]
-        return summarise(list(self.trades.values()), [*first, *(equity for _, equity in self.equity)])
+        days = {time[:10] for time, _ in self.equity}
+        return summarise(list(self.trades.values()), [*first, *(equity for _, equity in self.equity)], days)
 
     def expected_cash(self) -> float | None:
         """Cash in USD that the account holds if nobody but these books traded; None where its beginning is unknown."""
@@ -71,6 +74,16 @@ class Books:
             return None
         earned = (sum(q * p for q, p in t.exits.values()) - t.qty * t.price - t.fees for t in self.trades.values())
         return self._settled_cash + sum(earned)
+
+    @property
+    def signals(self) -> list[dict[str, Any]]:
+        """All signals, oldest first; read anew each time, so ask for those of one day with `signals_on`."""
+        return [json.loads(line) for line in self.signal_lines]
+
+    def signals_on(self, day: str) -> list[dict[str, Any]]:
+        """The signals of a New York date, oldest first."""
+        first, end = (bisect_left(self.signal_lines, bound, key=timestamp_of) for bound in (day, f"{day}U"))  # T < U
+        return [json.loads(line) for line in self.signal_lines[first:end]]
 
     def live_trades(self) -> dict[str, Trade]:
         """PENDING and OPEN trades by symbol."""
@@ -99,8 +112,8 @@ class Books:
         return int(order_id.rpartition("-")[2]) - 1
 
     def orders_in_minute(self, minute: int) -> int:
-        """Orders sent in a minute of the newest day."""
-        return self._orders[self.local_time(minute)]
+        """Orders sent in the newest minute that had any; 0 for another."""
+        return self._orders_in[1] if self._orders_in[0] == minute else 0
 
     def orders_on_day(self, minute: int) -> int:
         """Orders sent on the New York date of a minute."""
@@ -109,7 +122,7 @@ class Books:
     def opening_equity(self, minute: int) -> float | None:
         """USD before the first minute of the New York date of `minute`, or since a person resumed on it."""
         newest = self.equity[-1][1] if self.equity else self.first_cash
-        return self._opening_equity if self.local_time(minute)[:10] == self._day else newest
+        return self._opening_equity.get(self.local_time(minute)[:10], newest)
 
     def exit_id(self, trade: Trade) -> str:
         """The order id of the sale of a trade: the same until the broker says that it came to nothing."""
@@ -129,7 +142,7 @@ class Books:
         self.tag = re.sub(r"\D", "", event.get("started", ""))[2:] or "0"
 
     def _on_signal(self, event: Event) -> None:
-        self.signals.append({name: event[name] for name in _SIGNAL_FIELDS})
+        self.signal_lines.append(to_json({name: event[name] for name in _SIGNAL_FIELDS}).encode())
 
     def _on_intent(self, event: Event) -> None:
         trade = Trade(
@@ -170,10 +183,8 @@ class Books:
         self._count_order(event["minute"])
 
     def _count_order(self, minute: int) -> None:
-        local = self.local_time(minute)
-        if local[:10] not in self._orders:
-            self._orders.clear()
-        self._orders.update((local, local[:10]))
+        self._orders[self.local_time(minute)[:10]] += 1
+        self._orders_in = minute, self.orders_in_minute(minute) + 1
 
     def _on_halt(self, event: Event) -> None:
         self.halt = event["why"]
@@ -183,8 +194,7 @@ class Books:
         self.halt = None
         self.exit_plan = {symbol: why for symbol, why in self.exit_plan.items() if why != BY_HAND}
         if self.equity:
-            self._day, self._opening_equity = self.local_time(event["minute"])[:10], self.equity[-1][1]
-            self.peak_equity = self.equity[-1][1]
+            self.peak_equity = self._opening_equity[self.local_time(event["minute"])[:10]] = self.equity[-1][1]
 
     def _on_execution(self, event: Event) -> None:
         execution = Execution(**event["execution"])
@@ -210,7 +220,8 @@ class Books:
         """The trade an execution speaks of. After a lost line an older trade than the newest may still be open."""
         if execution.side == "BUY" or execution.trade_id is not None:
             trade = self.trades.get(execution.trade_id or execution.order_id)
-            known = trade is not None and (trade.status in ("PENDING", "OPEN") or trade.exit_reason == WITHDRAWN)
+            # One that came to nothing may have been booked all the same: a fill has the last word.
+            known = trade is not None and (trade.status in ("PENDING", "OPEN") or trade.qty == 0)
             return trade if known else None
         live = self._live.get(execution.symbol)
         if live is not None and live.entry_minute <= execution.minute:
@@ -230,7 +241,7 @@ class Books:
             else:
                 self._close_if_sold(trade, execution)
         elif execution.qty > trade.qty:
-            if trade.status != "OPEN":  # PENDING, or withdrawn: the broker had it after all
+            if trade.status != "OPEN":  # PENDING, or thought to have come to nothing
                 trade.status, trade.exit_reason = "OPEN", None
                 trade.entry_minute, trade.entry_time = execution.minute, self.local_time(execution.minute)
                 self._live[trade.symbol] = trade
@@ -284,9 +295,9 @@ class Books:
         self.above = event.get("above", [])
         self.last_minute = event["minute"]
         local, equity = self.local_time(event["minute"]), event["equity"]
-        if local[:10] != self._day:
-            self._opening_equity = self.opening_equity(event["minute"])
-            self._day = local[:10]
+        opening = self.opening_equity(event["minute"])
+        if opening is not None:  # a clock that leaves the day and comes back finds it as it was
+            self._opening_equity.setdefault(local[:10], opening)
         before = self.equity[-1][1] if self.equity else equity
         self.peak_equity = max(self.peak_equity or equity, min(before, equity))  # two minutes show it: no wrong price
         self.equity.append((local, equity))
@@ -299,12 +310,18 @@ class Books:
                 return 0
             day = self.equity[end - 1][0][:10]
             end = bisect_left(self.equity, (day,), hi=end)
-        return bisect_left(self.signals, day, key=lambda signal: signal["timestamp"])
+        return bisect_left(self.signal_lines, day, key=timestamp_of)
 
     def view(self) -> dict[str, Any]:
         """The content of models/trade_history.json: all trades, and the signals of the newest sessions."""
         trades = [viewed(trade) for trade in self.trades.values()]
         return {"schema": SCHEMA, "trades": trades, "signals": self.signals[self.old_signals() :]}
+
+
+def timestamp_of(signal_line: bytes) -> str:
+    """When a signal was, as its line says it."""
+    timestamp: str = json.loads(signal_line)["timestamp"]
+    return timestamp
 
 
 def viewed(trade: Trade) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from desk.books import SCHEMA, Books, viewed
+from desk.books import SCHEMA, Books, timestamp_of, viewed
 from desk.journal_files import archive_folder
 from durable import move_aside, replace_file, sync_folder, to_json
 
@@ -33,8 +33,8 @@ class TradeHistory:
         books.changed = dict.fromkeys(books.trades)
         self._places: dict[str, int] = {}  # id of a trade -> its place among the lines
         self._trades: list[bytes] = []
-        self._signals: list[bytes] = []  # of those that are not in an archive
-        self._archived = 0  # signals, the oldest
+        self._signals = 0  # how many of the books' the lines hold
+        self._archived = 0  # the oldest of these, which stand in archives
         self._version = 0  # of the lines
         self._on_disk = -1  # the version that the file holds; what was there before is written anew
         self._beside = ThreadPoolExecutor(1, "trade history")
@@ -71,36 +71,38 @@ class TradeHistory:
         """Bring the lines up to date; whether the file is to be written."""
         books = self._books
         lines = {trade_id: to_json(viewed(books.trades[trade_id])).encode() for trade_id in books.changed}
-        new = [to_json(signal).encode() for signal in books.signals[self._archived + len(self._signals) :]]
-        if lines or new:
+        if lines or len(books.signal_lines) != self._signals:
             self._version += 1
+        self._signals = len(books.signal_lines)
         for trade_id, line in lines.items():
             place = self._places.setdefault(trade_id, len(self._trades))
             self._trades[place : place + 1] = [line]
-        self._signals += new
         books.changed.clear()
         return self._on_disk != self._version or not self._path.exists()
 
     def _replace(self) -> None:
-        replace_file(self._path, _document(self._trades, self._signals))
+        replace_file(self._path, _document(self._trades, self._books.signal_lines[self._archived : self._signals]))
         self._on_disk = self._version
 
     def _archive_signals(self) -> None:
         """Copy signals that are old by now to the archives of their months, and let them go from the view."""
-        signals, old = self._books.signals, self._books.old_signals()
+        old = self._books.old_signals()
         if old <= self._archived:
             return
-        months = {signal["timestamp"][:7]: list[str]() for signal in signals[self._archived : old]}
-        for signal in signals[:old]:
-            if (month := signal["timestamp"][:7]) in months:
-                months[month].append(to_json(signal) + "\n")
+        lines = self._books.signal_lines[:old]
+        of_month = [timestamp_of(line)[:7] for line in lines]
+        months = {month: list[bytes]() for month in of_month[self._archived :]}
+        for month, line in zip(of_month, lines, strict=True):
+            if month in months:
+                months[month] += line, b"\n"
         folder = archive_folder(self._path)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
-        for month, lines in months.items():
-            _grow(folder / f"signals_{month}.jsonl", "".join(lines).encode(), signals[old - 1]["timestamp"])
+        newest = timestamp_of(lines[-1])
+        for month, parts in months.items():
+            _grow(folder / f"signals_{month}.jsonl", b"".join(parts), newest)
         self._version += 1
-        self._signals, self._archived = self._signals[old - self._archived :], old
+        self._archived = old
 
 
 def _document(trades: Sequence[bytes], signals: Sequence[bytes]) -> Iterator[bytes]:

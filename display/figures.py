@@ -149,7 +149,7 @@ def session_lines(events: Iterable[Event], books: Books) -> list[dict[str, Any]]
     lines = []
     for day in sorted({time[:10] for time, _ in books.equity} | set(ended)):
         earned = [t.pnl_amount or 0.0 for t in closed if (t.exit_time or "")[:10] == day]
-        no = (s["reason"] for s in books.signals if s["timestamp"][:10] == day and not s["taken"])
+        no = (s["reason"] for s in books.signals_on(day) if not s["taken"])
         missed = _counted(map(kind_of_reason, no))
         found = {name: value for name, value in ended.get(day, {}).items() if name not in ("n", "kind")}
         words = "" if bought[day] else why_nothing_was_bought(found, missed)

@@ -116,6 +116,7 @@ def new_york(when: datetime) -> datetime:
     return when.astimezone(NEW_YORK)
 
 
+@lru_cache(maxsize=1024)  # a minute's signals and orders share one text
 def local_time(minute: int) -> str:
     """A minute since 1970 as ISO 8601 with the New York offset: 2026-02-14T10:35:00-05:00."""
     return new_york(moment(minute)).isoformat()

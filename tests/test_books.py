@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from desk.books import Books
 from desk.journal import Journal, read_events
 from desk.orders import Execution
+from market.hours import at_new_york, epoch_minute
 
 DOCUMENTED = {
     "symbol", "side", "qty", "price", "confidence", "entry_time", "stop_loss", "take_profit", "status", "exit_price",
@@ -225,3 +227,39 @@ def test_silent_sessions_are_those_of_the_newest_session_in_the_books() -> None:
     assert Books(local_time, sessions).silent_sessions == 3
     earlier = {"n": 4, "kind": "session", "day": "2026-03-04"}  # written before sessions told of it
     assert Books(local_time, [*sessions, earlier]).silent_sessions == 0
+
+
+def day_minute(day: int, hhmm: str = "10:00") -> int:
+    return epoch_minute(at_new_york(date(2026, 3, day), hhmm))
+
+
+@pytest.mark.parametrize("wrong_day", [2, 4])
+def test_a_clock_that_leaves_the_day_and_comes_back_counts_losses_and_orders_as_before(wrong_day: int) -> None:
+    books = Books(local_time)
+    books.apply({"kind": "account", "cash": 1000.0, "settled": 1000.0})
+    books.apply({"kind": "minute", "minute": day_minute(3), "equity": 1000.0})
+    books.apply(intent("t-1", minute=day_minute(3)))
+    books.apply({"kind": "minute", "minute": day_minute(3, "10:01"), "equity": 971.0})
+    books.apply({"kind": "minute", "minute": day_minute(wrong_day), "equity": 971.0})
+    books.apply(intent("t-2", minute=day_minute(wrong_day)))
+    books.apply({"kind": "minute", "minute": day_minute(3, "10:03"), "equity": 971.0})
+    assert books.opening_equity(day_minute(3, "10:04")) == 1000.0
+    assert books.orders_on_day(day_minute(3, "10:04")) == 1
+
+
+def test_the_signals_of_a_day_are_those_of_its_new_york_date() -> None:
+    books = Books(local_time)
+    for day in (2, 3, 4):
+        for hhmm in ("09:31", "16:00"):
+            books.apply(SIGNAL | {"timestamp": local_time(day_minute(day, hhmm))})
+    assert [s["timestamp"][:16] for s in books.signals_on("2026-03-03")] == ["2026-03-03T09:31", "2026-03-03T16:00"]
+    assert len(books.signals) == 6
+    assert books.signals_on("2026-03-05") == []
+
+
+def test_a_fill_has_the_last_word_over_an_entry_that_was_thought_refused() -> None:
+    refused = told("rejected", reason="refused")
+    books = Books(local_time, [intent(), refused, told("fill", price=100.03, reason="fill")])
+    trade = books.trades["NVDA-1"]
+    assert (trade.status, trade.qty, trade.exit_reason) == ("OPEN", 5, None)
+    assert list(books.live_trades()) == ["NVDA"]
