@@ -154,7 +154,11 @@ class PoliteAdapter(HTTPAdapter):
             raise Unreachable(f"{what}: status {status} with a reply that is no JSON ({self._clean(body)})")
         said = body.get("message", "") if isinstance(body, dict) else body
         words = f"{what}: {status} {self._clean(said)}"
-        if isinstance(body, dict) and (status == 401 or (status == 403 and "forbidden" in str(said))):
+        if isinstance(body, dict) and (
+            status == 401 or (status == 403 and "forbidden" in str(said) and not _of_order(body))
+        ):
+            if not repeatable:  # one such answer may be a gateway's; the look-up that follows asks twice
+                raise Unreachable(words)
             raise KeysRefused(
                 f"Alpaca refused the keys ({words}): they are mistyped, belong to a live account, or the paper account "
                 "was reset, which makes new ones. Copy the paper account's keys into .env"
@@ -171,6 +175,11 @@ class PoliteAdapter(HTTPAdapter):
         for secret in self._secrets:
             line = line.replace(secret, "***")
         return line[:160]
+
+
+def _of_order(body: Mapping[str, Any]) -> bool:
+    """Whether a 403 speaks of an order and not of the keys."""
+    return body.get("code") == 40310000
 
 
 def _worth_asking_again(error: AlpacaError, attempt: int) -> bool:

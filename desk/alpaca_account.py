@@ -99,13 +99,11 @@ class AlpacaAccount:
         """Whether Alpaca says that a symbol is active and tradable; what is not said is not."""
         try:
             raw = self._trading.get_asset(symbol)
-            return raw.get("tradable") is True and raw.get("status") == "active"
         except Refused as error:
             if error.status in (404, 422):
                 return False
             raise
-        except AttributeError as error:
-            raise Unreachable("Alpaca's asset cannot be read") from error
+        return isinstance(raw, dict) and raw.get("tradable") is True and raw.get("status") == "active"
 
     def clock_problem(self, here: datetime, close: datetime) -> str | None:
         """Why no entry may be made now, or None; `here` is this machine's time, `close` the end of the session."""

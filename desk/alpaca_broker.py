@@ -24,7 +24,6 @@ from desk.alpaca_comparison import compare_shares
 from desk.alpaca_hands import AlpacaHands
 from desk.alpaca_orders import Placed, statements, stop_price, target_price
 from desk.alpaca_trade import MARGIN, PATIENCE_MINUTES, AlpacaTrade
-from desk.books import WITHDRAWN
 from desk.orders import Account, Execution, Order, Position, PriceBar, Trade
 
 log = logging.getLogger(__name__)
@@ -56,6 +55,7 @@ class AlpacaBroker:
         self._told: set[str] = set()
         self._said: set[str] = set()
         self._alone: set[str] = set()  # symbols that a person looks after
+        self._unclear: set[str] = set()  # ids of trades of whose stop or target not all is known just now
         self._tradable: dict[str, tuple[date, bool]] = {}
         self._money: tuple[Account, float] | None = None  # and what our positions were worth in it
 
@@ -66,7 +66,7 @@ class AlpacaBroker:
         for trade in trades:
             if trade.status in ("PENDING", "OPEN"):
                 self._trades.setdefault(trade.id, AlpacaTrade.of_books(trade))
-            elif trade.exit_reason != WITHDRAWN:
+            elif trade.qty:  # what was refused or never arrived may have been booked all the same
                 self._over.add(trade.id)
 
     def account(self) -> Account:
@@ -120,8 +120,7 @@ class AlpacaBroker:
         for bar in bars:
             self._last[bar.symbol] = bar.close
         if self._trades:
-            self._refresh()
-            self._finish_sales()
+            self._finish_sales(self._refresh())
             if self._hands.sent and self.working_orders():
                 self._wire.wait(FILL_SECONDS)
                 self._refresh()
@@ -145,7 +144,7 @@ class AlpacaBroker:
                 except (Refused, Unreachable):
                     return  # the next minute goes on
             minute = int(self._now().timestamp() // 60)  # bars may be behind, orders are not
-            for trade in trades:
+            for trade in [trade for trade in trades if trade.id not in self._unclear]:
                 try:
                     self._hands.look_after(trade, minute)
                 except (
@@ -171,6 +170,8 @@ class AlpacaBroker:
         def read_orders() -> list[Placed]:
             rows[:] = self._account.orders(min(oldest, self._now() - LOOK_BACK))
             self._learn(rows)
+            if self._unclear:
+                raise Unreachable("what replaced one of our orders cannot be read")
             return rows
 
         read_orders()
@@ -221,17 +222,17 @@ class AlpacaBroker:
             with self._wire.urgently():
                 self._hands.begin_sale(trade, order)
                 if trade.closing is not None:
-                    self._learn(self._account.orders(trade.since, [trade.symbol]))
-                    self._hands.sell_if_free(trade, self._hands.free_shares_or_none())
+                    self._learn(rows := self._account.orders(trade.since, [trade.symbol]))
+                    self._hands.sell_if_free(trade, self._hands.free_shares_or_none(), rows)
         except (Refused, Unreachable, ValueError) as error:
             log.warning("%s: not sold yet: %s", order.symbol, error)
 
-    def _finish_sales(self) -> None:
+    def _finish_sales(self, rows: Sequence[Placed]) -> None:
         """Sell what is to be closed as its shares come free: all positions together, under one deadline."""
         deadline = time.monotonic() + FREE_SECONDS
         with self._wire.urgently():
             for _ in range(int(FREE_SECONDS / POLL_SECONDS)):
-                closing = [trade for trade in self._trades.values() if trade.closing is not None]
+                closing = [t for t in self._trades.values() if t.closing is not None and t.id not in self._unclear]
                 if not closing or time.monotonic() > deadline:
                     return
                 free = self._hands.free_shares_or_none()
@@ -240,24 +241,34 @@ class AlpacaBroker:
                         for standing in trade.live:
                             if standing.status != "pending_cancel":
                                 self._hands.cancel(standing)
-                        self._hands.sell_if_free(trade, free)
+                        self._hands.sell_if_free(trade, free, rows)
                     except (Refused, Unreachable, ValueError) as error:
                         log.warning("%s: not sold yet: %s", trade.symbol, error)
                 if any(trade.closing is not None for trade in closing):
                     self._wire.wait(POLL_SECONDS)
-                    self._refresh()
+                    rows = self._refresh()
 
     # --- learning from Alpaca's lists --------------------------------------------------------------------------------
 
-    def _refresh(self) -> None:
-        self._learn(self._account.orders(min(trade.since for trade in self._trades.values())))
+    def _refresh(self) -> Sequence[Placed]:
+        rows = self._account.orders(min(trade.since for trade in self._trades.values()))
+        self._learn(rows)
+        return rows
 
     def _learn(self, rows: Sequence[Placed]) -> None:
+        self._unclear = set()
         for trade in self._trades.values():
             trade.take(rows)
-            for gone in [o for o in trade.exits if o.status == "replaced"]:
-                if gone.replaced_by is not None and all(o.id != gone.replaced_by for o in trade.exits):
-                    trade.take([self._account.order(gone.replaced_by)])
+            try:
+                self._follow_replacements(trade)
+            except (Refused, Unreachable, ValueError) as error:  # the others are looked after all the same
+                log.warning("%s: what replaced an order is not known yet: %s", trade.symbol, error)
+                self._unclear.add(trade.id)
+
+    def _follow_replacements(self, trade: AlpacaTrade) -> None:
+        for gone in [o for o in trade.exits if o.status == "replaced"]:
+            if gone.replaced_by is not None and all(o.id != gone.replaced_by for o in trade.exits):
+                trade.take([self._account.order(gone.replaced_by)])
 
     # --- what the books hear -----------------------------------------------------------------------------------------
 
@@ -265,5 +276,5 @@ class AlpacaBroker:
         news, self._hands.news = self._hands.news, []
         for trade in trades:
             if trade.entry is not None:
-                news += statements(trade.id, trade.entry, trade.exits)
+                news += statements(trade.id, trade.entry, trade.exits, trade.qty_ordered)
         return sorted(news, key=lambda e: (e.minute, e.side == "SELL"))  # within a minute, first what was bought

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from desk.alpaca_orders import Placed, arm, bracket, market_sale, placed, stop_p
 from desk.alpaca_trade import MARGIN, PATIENCE_MINUTES, AlpacaTrade
 from desk.books import WITHDRAWN
 from desk.orders import Execution, Kind, Order
-from desk.risk import untrusted
+from desk.risk import MAX_PRICE_GAP, untrusted
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class AlpacaHands:
             base = _base_price(error)
             if _taken_already(error):
                 self.probe(trade)
-            elif base is not None and not again:  # the price has moved on: the legs hang on the newest one, once
+            elif base is not None and not again and abs(base - order.price) <= MAX_PRICE_GAP * order.price:
+                # The price has moved on, no further than the gate allows: the legs hang on the newest one, once.
                 self.enter(trade, replace(order, price=base), again=True)
             else:
                 log.warning("%s: entry refused: %s", order.symbol, error)
@@ -142,32 +143,29 @@ class AlpacaHands:
 
     def begin_sale(self, trade: AlpacaTrade, order: Order) -> None:
         """Ask what stands to end; `sell_if_free` then sells, once the shares are free."""
-        if (there := self._shares_there(trade)) < trade.held:
+        rows = self._rows_of(trade)
+        if (there := self._shares_there(trade, rows)) < trade.held:
             log.warning("%s: the account holds %d of our %d shares: not sold", trade.symbol, there, trade.held)
             return  # the next comparison explains it; what is not there must not be sold short
-        if self._sold_just_now(trade, order.minute):
-            log.warning("%s: a person has just sold some; ours wait a minute, as positions lag behind", trade.symbol)
+        if _sold_just_now(trade, rows, order.minute):
             return
         trade.closing = order
         for standing in trade.live:
             self.cancel(standing)
 
-    def _shares_there(self, trade: AlpacaTrade) -> int:
+    def _rows_of(self, trade: AlpacaTrade) -> Sequence[Placed]:
+        """The orders of a trade's symbol; none while they cannot be read, for which an exit does not wait."""
+        try:
+            return self._account.orders(trade.since, [trade.symbol])
+        except Unreachable:
+            return ()
+
+    def _shares_there(self, trade: AlpacaTrade, rows: Sequence[Placed]) -> int:
         """Shares of a trade's symbol in the account; while positions cannot be read, what the orders make of it."""
         try:
             return self._account.shares().get(trade.symbol, (0, 0.0))[0]
         except Unreachable:
-            rows = self._account.orders(trade.since, [trade.symbol])
-            return trade.held - sum(sale.filled for sale in trade.sales_by_hand(rows))
-
-    def _sold_just_now(self, trade: AlpacaTrade, minute: int) -> bool:
-        """Whether a person sold the symbol in the last minute: orders show it at once, positions seconds later."""
-        try:
-            rows = self._account.orders(trade.since, [trade.symbol])
-        except Unreachable:
-            return False  # an exit does not wait for what cannot be read
-        sales = trade.sales_by_hand(rows)
-        return any(sale.minute >= minute - 1 and sale.filled > trade.by_hand.get(sale.id, 0) for sale in sales)
+            return trade.held - trade.unheard_by_hand(rows)
 
     def free_shares_or_none(self) -> Mapping[str, int] | None:
         """Shares that no order holds, or None while positions cannot be read: an exit does not wait for them."""
@@ -176,8 +174,12 @@ class AlpacaHands:
         except Unreachable:
             return None
 
-    def sell_if_free(self, trade: AlpacaTrade, free: Mapping[str, int] | None) -> None:
-        """Send the sale that is wanted, once nothing stands any more and the shares are free, as far as can be read."""
+    def sell_if_free(self, trade: AlpacaTrade, free: Mapping[str, int] | None, rows: Sequence[Placed]) -> None:
+        """Send the sale that is wanted, once nothing stands any more and the shares are free, as far as can be read.
+
+        `rows` are Alpaca's newest orders: a person may have sold since the sale was begun. Then ours is given up, and
+        asked for anew in the next minute.
+        """
         order = trade.closing
         if order is None or trade.live:
             return
@@ -185,7 +187,9 @@ class AlpacaHands:
             trade.closing = None  # a leg was faster
         elif free is None or free.get(trade.symbol, 0) >= trade.held:
             trade.closing = None
-            self._send_sale(trade, order)
+            sold = trade.unheard_by_hand(rows) > 0 if free is None else _sold_just_now(trade, rows, order.minute)
+            if not sold:
+                self._send_sale(trade, order)
 
     def _send_sale(self, trade: AlpacaTrade, order: Order) -> None:
         self.sent = True
@@ -233,6 +237,14 @@ def _base_price(error: Refused) -> float | None:
     except Unreachable:
         return None
     return price if price > 0 else None
+
+
+def _sold_just_now(trade: AlpacaTrade, rows: Sequence[Placed], minute: int) -> bool:
+    """Whether a person sold the symbol in the last minute: orders show it at once, positions seconds later."""
+    sold = trade.unheard_by_hand(rows, since_minute=minute - 1) > 0
+    if sold:
+        log.warning("%s: a person has just sold some; ours wait a minute, as positions lag behind", trade.symbol)
+    return sold
 
 
 def _had_its_minute(trade: AlpacaTrade, entry: Placed, now_minute: int) -> bool:

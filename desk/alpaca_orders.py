@@ -196,8 +196,8 @@ def standing_levels(exits: Iterable[Placed]) -> tuple[float | None, float | None
     )
 
 
-def statements(trade_id: str, entry: Placed, exits: Sequence[Placed]) -> Iterator[Execution]:
-    """What an entry and its exits mean for the books, oldest first."""
+def statements(trade_id: str, entry: Placed, exits: Sequence[Placed], qty_ordered: int) -> Iterator[Execution]:
+    """What an entry and its exits mean for the books, oldest first; `qty_ordered` by the newest intent under its id."""
     stop, target = standing_levels(exits)
     symbol = entry.symbol
     if entry.filled:
@@ -209,6 +209,11 @@ def statements(trade_id: str, entry: Placed, exits: Sequence[Placed]) -> Iterato
         kind: Kind = "rejected" if entry.status == "rejected" else "cancelled"
         name, words = f"{trade_id}/{entry.status}", f"{entry.status} at Alpaca"
         yield Execution(name, kind, trade_id, symbol, "BUY", entry.filled, 0.0, entry.minute, words)
+    elif entry.status == "filled" and entry.filled < qty_ordered:  # an earlier intent under this id had arrived
+        words = f"Alpaca had an order of {entry.filled} under this id"
+        yield Execution(
+            f"{trade_id}/fewer", "cancelled", trade_id, symbol, "BUY", entry.filled, 0.0, entry.minute, words
+        )
     if stop is not None and entry.filled:
         legs = "/".join(sorted(o.id for o in exits if o.live))
         yield Execution(

@@ -57,6 +57,7 @@ class AlpacaTrade:
         """Learn from a listing of orders what has become of this trade."""
         self.entry = next((row for row in rows if row.client_id == self.id), self.entry)
         if self.entry is not None:
+            self.gone = False  # refused, or not found, and booked all the same
             self.since = min(self.since, self.entry.submitted - MARGIN)
         known = {o.id: o for o in self.exits}
         known |= {o.id: o for o in exits_of(self.id, rows, known)}
@@ -152,6 +153,11 @@ class AlpacaTrade:
             ours = sale.id in known or sale.symbol != self.symbol or sale.side != "sell"
             if not ours and sale.filled and sale.minute >= since:
                 yield sale
+
+    def unheard_by_hand(self, rows: Sequence[Placed], since_minute: int = 0) -> int:
+        """Shares of the symbol that a person has sold since a minute, and the books have not heard of."""
+        sales = [sale for sale in self.sales_by_hand(rows) if sale.minute >= since_minute]
+        return sum(max(sale.filled - self.by_hand.get(sale.id, 0), 0) for sale in sales)
 
     def note_sales_by_hand(self, rows: Sequence[Placed], missing: int) -> Iterator[Execution]:
         """Take a person's sales as the reason why `missing` of our shares are gone."""

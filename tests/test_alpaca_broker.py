@@ -6,15 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from alpaca.trading.requests import MarketOrderRequest, ReplaceOrderRequest
+from alpaca.trading.enums import QueryOrderStatus
+from alpaca.trading.requests import GetOrdersRequest, MarketOrderRequest, ReplaceOrderRequest
 from alpaca_desk import CLOSE, START, Desk, desk, running, standin
 from standin import StandIn
 
 from alpaca_wire import AlpacaWire, KeysRefused, Unreachable
-from desk.books import WITHDRAWN, BooksDisagree
+from desk.books import BY_HAND, WITHDRAWN, BooksDisagree
 from desk.orders import Trade
 
 __all__ = ["desk", "running", "standin"]  # fixtures
+
+PRICES = {  # at START
+    "AVGO": 312.9, "COIN": 179.4, "GS": 860.8, "META": 646.4, "NFLX": 96.7, "NKE": 60.5, "NVDA": 179.0, "ORCL": 145.5,
+    "SLB": 51.0, "XLF": 51.0,
+}  # fmt: skip
 
 
 def person(s: StandIn) -> Any:
@@ -230,14 +236,21 @@ def test_reads_survive_a_burst_of_429_and_the_sdk_repeats_nothing(desk: Desk) ->
 
 
 def test_levels_on_the_wrong_side_of_alpaca_s_own_price_are_priced_from_it_once(desk: Desk) -> None:
-    trade = desk.buy(price=100.0)  # a target of 104 lies below the market
+    trade = desk.buy(price=183.5)  # a stop of 179.83 lies above the market
     assert trade.status == "OPEN"
     assert (trade.stop_loss, trade.take_profit) == (176.09, 186.88)
     assert [r["status"] for r in desk.standin.requests("/v2/orders", "POST")] == [422, 200]
     desk.check()
 
 
-@pytest.mark.parametrize("price", [102.03, 179.333333, 33.335])
+def test_an_entry_whose_price_alpaca_contradicts_by_more_than_the_gate_allows_is_given_up(desk: Desk) -> None:
+    trade = desk.buy(price=100.0)  # a stale bar: by 179.69 shares, exposure and buying power were never judged
+    assert (trade.status, "base_price" in str(trade.exit_reason)) == ("REJECTED", True)
+    assert [r["status"] for r in desk.standin.requests("/v2/orders", "POST")] == [422]
+    assert desk.standin.positions() == {}
+
+
+@pytest.mark.parametrize("price", [177.03, 179.333333, 183.335])
 def test_no_price_is_ever_refused_for_a_fraction_of_a_cent(desk: Desk, price: float) -> None:
     desk.buy(price=price)
     assert not any("sub-penny" in str(r) for r in desk.standin.requests("/v2/orders", "POST"))
@@ -251,6 +264,53 @@ def test_a_wash_trade_refusal_ends_the_entry_in_its_own_words(desk: Desk, status
     trade = desk.buy()
     assert (trade.status, "wash trade" in str(trade.exit_reason)) == ("REJECTED", True)
     assert desk.books.entry_id(START.date(), "NVDA").endswith("-2")
+
+
+def test_an_entry_that_was_refused_and_booked_all_the_same_is_in_the_books_and_sold_as_any(desk: Desk) -> None:
+    body = {"code": 42210000, "message": "internal error"}  # alpaca-trade-api-js#255
+    desk.standin.fault("error_after", method="POST", path="/v2/orders", status=422, body=body)
+    trade = desk.buy()
+    assert (trade.status, trade.held, trade.exit_reason) == ("OPEN", 5, None)
+    desk.next_minute()
+    desk.sell(trade)
+    assert trade.status == "CLOSED"
+    desk.check()
+
+
+def test_an_entry_that_was_refused_and_booked_all_the_same_is_found_by_the_next_process_too(desk: Desk) -> None:
+    desk.standin.fault("error_after", method="POST", path="/v2/orders", status=422, body={"message": "internal error"})
+    order = desk.intend()
+    desk.broker.submit(order)
+    for said in desk.broker._hands.news:  # and the process ends before it has read Alpaca's list
+        desk.book(said)
+    assert desk.books.trades[order.id].status == "REJECTED"
+    desk.start()
+    desk.reconcile()
+    assert (desk.books.trades[order.id].status, desk.books.trades[order.id].held) == ("OPEN", 5)
+    desk.check()
+
+
+def test_one_refusal_of_the_keys_at_an_order_ends_nothing_and_the_stop_is_back_at_once(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=403, body={"message": "forbidden."})
+    desk.sell(trade)
+    desk.check()
+    desk.sell(trade)
+    assert trade.status == "CLOSED"
+    desk.check()
+
+
+def test_keys_that_are_refused_at_an_order_and_at_its_look_up_end_the_run(desk: Desk) -> None:
+    desk.standin.fault("error", path="/v2/", status=403, body={"message": "forbidden."}, times=None)
+    with pytest.raises(KeysRefused):
+        desk.buy()
+
+
+def test_an_order_that_is_forbidden_for_itself_says_nothing_about_the_keys(desk: Desk) -> None:
+    body = {"code": 40310000, "message": "short sales are forbidden for this asset"}
+    desk.standin.fault("error", method="POST", path="/v2/orders", status=403, body=body)
+    assert desk.buy().status == "REJECTED"
 
 
 def test_a_refused_sale_gets_its_stop_back_and_is_tried_again_under_a_new_id(desk: Desk) -> None:
@@ -503,6 +563,67 @@ def test_the_sale_of_an_earlier_trade_explains_nothing_about_the_next(desk: Desk
     desk.check()
 
 
+def sell_by_hand(desk: Desk, symbol: str = "NVDA", qty: int = 5) -> None:
+    person(desk.standin).submit_order(MarketOrderRequest(symbol=symbol, qty=qty, side="sell", time_in_force="day"))
+
+
+def at_second(desk: Desk, second: int) -> None:
+    desk.standin.set_clock(desk.standin.now().replace(second=second))
+
+
+def test_what_a_person_sells_while_our_sale_waits_for_its_shares_is_not_sold_again(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.settings(cancel_lag_seconds=20, positions_lag_seconds=10)
+    desk.sell(trade)  # the legs take longer to end than this minute waits
+    at_second(desk, 58)
+    sell_by_hand(desk)
+    for _ in range(2):
+        desk.next_minute()
+        desk.standin.advance(15)
+    desk.reconcile()
+    assert desk.standin.positions() == {}
+    assert (trade.status, trade.exit_reason) == ("CLOSED", BY_HAND)
+
+
+def test_nor_while_positions_cannot_be_read(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.settings(cancel_lag_seconds=20)
+    desk.sell(trade)
+    at_second(desk, 40)
+    sell_by_hand(desk)
+    desk.standin.fault("error", path="/v2/positions", status=503, times=None)
+    for _ in range(4):
+        desk.next_minute()
+    assert desk.standin.positions() == {}
+    desk.standin.clear_faults()
+    desk.reconcile()
+    assert (trade.status, trade.exit_reason) == ("CLOSED", BY_HAND)
+
+
+def test_a_stop_whose_replacement_cannot_be_read_keeps_no_other_position_from_its_own(desk: Desk) -> None:
+    first, second = desk.buy("META", PRICES["META"]), desk.buy("NVDA", 177.0)
+    alpaca = person(desk.standin)
+    listed = alpaca.get_orders(GetOrdersRequest(status=QueryOrderStatus.ALL, nested=True))
+    leg = next(leg for order in listed for leg in order["legs"] if (leg["symbol"], leg["status"]) == ("META", "held"))
+    moved = alpaca.replace_order_by_id(leg["id"], ReplaceOrderRequest(stop_price=600.0))
+    cancel_legs(desk, second.id)
+    leg |= {"status": "replaced", "replaced_by": moved["id"]}  # and of the new one the list says nothing yet
+    nvda = alpaca.get_orders(GetOrdersRequest(status=QueryOrderStatus.ALL, nested=True, symbols=["NVDA"]))
+    body = [*nvda, *(order for order in listed if order["symbol"] == "META")]
+    desk.standin.fault("error", method="GET", path="/v2/orders$", status=200, body=body, times=None)
+    desk.standin.fault("error", path=f"/v2/orders/{moved['id']}", status=503, times=None)
+    desk.next_minute()
+    assert desk.standin.stopped_shares("NVDA") == 5
+    with pytest.raises(Unreachable, match="what replaced one of our orders cannot be read"):
+        desk.reconcile()
+    desk.standin.clear_faults()
+    desk.next_minute()
+    assert first.stop_loss == 600.0
+    desk.check()
+
+
 def test_a_sale_by_hand_in_parts_and_of_half_a_share_is_booked_part_by_part(desk: Desk) -> None:
     trade = desk.buy()
     cancel_legs(desk, trade.id)
@@ -522,8 +643,7 @@ def test_an_exit_does_not_wait_for_positions_that_cannot_be_read(desk: Desk) -> 
 
 
 def test_ten_positions_are_sold_together_however_slow_their_legs_end(desk: Desk) -> None:
-    symbols = ["AVGO", "COIN", "GS", "META", "NFLX", "NKE", "NVDA", "ORCL", "SLB", "XLF"]
-    trades = [desk.buy(symbol, price=20.0) for symbol in symbols]
+    trades = [desk.buy(symbol, price) for symbol, price in PRICES.items()]
     desk.next_minute()
     desk.standin.settings(cancel_lag_seconds=14)
     started = desk.standin.now()
@@ -608,8 +728,7 @@ def test_what_a_person_bought_is_said_once_and_left_alone(desk: Desk, caplog: py
 
 
 def test_a_restart_takes_up_ten_positions_with_their_levels(desk: Desk) -> None:
-    symbols = ["AVGO", "COIN", "GS", "META", "NFLX", "NKE", "NVDA", "ORCL", "SLB", "XLF"]
-    trades = [desk.buy(symbol, price=20.0) for symbol in symbols]
+    trades = [desk.buy(symbol, price) for symbol, price in PRICES.items()]
     levels = {t.symbol: (t.stop_loss, t.take_profit) for t in trades}
     desk.start()
     desk.reconcile()

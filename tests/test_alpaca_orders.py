@@ -98,7 +98,7 @@ def test_an_unknown_status_counts_as_alive_and_a_new_field_is_ignored() -> None:
 
 def test_a_filled_bracket_is_an_open_trade_with_the_levels_that_stand() -> None:
     entry = placed(bracket())
-    trade = books_after(*statements(TRADE, entry, entry.legs)).trades[TRADE]
+    trade = books_after(*statements(TRADE, entry, entry.legs, entry.qty)).trades[TRADE]
     assert (trade.status, trade.qty, trade.price, trade.held) == ("OPEN", 5, 100.02, 5)
     assert (trade.stop_loss, trade.take_profit) == (98.01, 104.03)
 
@@ -106,8 +106,10 @@ def test_a_filled_bracket_is_an_open_trade_with_the_levels_that_stand() -> None:
 def test_part_fills_add_up_whichever_of_them_the_books_heard() -> None:
     third = placed(bracket(filled_qty="3", filled_avg_price="100.00", status="partially_filled", filled_at=None))
     whole = placed(bracket())
-    heard_both = books_after(*statements(TRADE, third, third.legs), *statements(TRADE, whole, whole.legs))
-    heard_last = books_after(*statements(TRADE, whole, whole.legs))
+    heard_both = books_after(
+        *statements(TRADE, third, third.legs, third.qty), *statements(TRADE, whole, whole.legs, whole.qty)
+    )
+    heard_last = books_after(*statements(TRADE, whole, whole.legs, whole.qty))
     for books in (heard_both, heard_last):
         trade = books.trades[TRADE]
         assert (trade.qty, trade.price, trade.status, trade.entering) == (5, 100.02, "OPEN", False)
@@ -115,14 +117,14 @@ def test_part_fills_add_up_whichever_of_them_the_books_heard() -> None:
 
 def test_an_entry_cancelled_after_a_part_fill_stays_open_with_what_it_got() -> None:
     entry = placed(bracket("canceled", "canceled", status="canceled", filled_qty="2"))
-    trade = books_after(*statements(TRADE, entry, entry.legs)).trades[TRADE]
+    trade = books_after(*statements(TRADE, entry, entry.legs, entry.qty)).trades[TRADE]
     assert (trade.status, trade.qty, trade.qty_ordered, trade.entering) == ("OPEN", 2, 5, False)
 
 
 def test_a_target_that_sold_two_and_a_stop_that_sold_three_close_the_trade_at_their_average() -> None:
     legs = [leg("tp", "limit", "canceled", 2), leg("sl", "stop", "filled", 3)]
     entry = placed(raw(legs=legs))
-    trade = books_after(*statements(TRADE, entry, exits_of(TRADE, [entry]))).trades[TRADE]
+    trade = books_after(*statements(TRADE, entry, exits_of(TRADE, [entry]), entry.qty)).trades[TRADE]
     assert (trade.status, trade.exit_reason, trade.held) == ("CLOSED", "stop", 0)
     assert trade.exit_price == pytest.approx((2 * 104.03 + 3 * 97.9) / 5)
     assert trade.pnl_amount == pytest.approx(2 * 4.01 + 3 * -2.12, abs=0.001)
@@ -130,7 +132,7 @@ def test_a_target_that_sold_two_and_a_stop_that_sold_three_close_the_trade_at_th
 
 def test_hearing_everything_twice_changes_nothing() -> None:
     entry = placed(raw(legs=[leg("tp", "limit", "canceled"), leg("sl", "stop", "filled", 5)]))
-    once = list(statements(TRADE, entry, entry.legs))
+    once = list(statements(TRADE, entry, entry.legs, entry.qty))
     assert books_after(*once).view() == books_after(*once, *once).view()
 
 
@@ -163,7 +165,7 @@ def test_a_target_alone_protects_nothing() -> None:
 def test_a_sale_that_expired_half_done_lets_the_rest_be_sold_under_a_new_id() -> None:
     entry = placed(bracket("canceled", "canceled"))
     sale = placed(raw("s", f"{TRADE}-sell-1", side="sell", status="expired", filled_qty="2", filled_avg_price="101.0"))
-    books = books_after(*statements(TRADE, entry, exits_of(TRADE, [entry, sale])))
+    books = books_after(*statements(TRADE, entry, exits_of(TRADE, [entry, sale]), entry.qty))
     trade = books.trades[TRADE]
     assert (trade.status, trade.held) == ("OPEN", 3)
     assert books.exit_id(trade) == f"{TRADE}-sell-2"
@@ -177,5 +179,12 @@ def test_a_person_s_sale_explains_missing_shares_once() -> None:
     assert (sale.qty, sale.price, sale.reason, sale.trade_id) == (5, 101.5, "by hand", TRADE)
     assert list(trade.note_sales_by_hand([by_hand], 5)) == []
     assert trade.held == 0
-    closed = books_after(*statements(TRADE, trade.entry, trade.exits), sale).trades[TRADE]  # type: ignore[arg-type]
+    closed = books_after(*statements(TRADE, trade.entry, trade.exits, trade.entry.qty), sale).trades[TRADE]  # type: ignore[arg-type]
     assert (closed.status, closed.exit_reason, closed.exit_price) == ("CLOSED", "by hand", 101.5)
+
+
+def test_an_entry_of_which_alpaca_had_fewer_shares_under_its_id_can_be_closed() -> None:
+    entry = placed(raw(qty="3", filled_qty="3", legs=[leg("tp", "limit", "canceled"), leg("sl", "stop", "filled", 3)]))
+    again = statements(TRADE, entry, entry.legs, qty_ordered=5)  # the newest intent, tried again after a lost reply
+    trade = books_after(*again).trades[TRADE]
+    assert (trade.status, trade.qty, trade.held) == ("CLOSED", 3, 0)
