@@ -10,7 +10,9 @@ from desk.books import Books
 from desk.brokers import Broker
 from desk.journal import Event
 from market.alpaca_feed import FeedUnavailable
+from market.bars import BadBars, NoBars
 from market.feeds import BarFeed
+from market.hours import epoch_minute
 
 
 class Splits:
@@ -28,11 +30,17 @@ class Splits:
         self._problem: str | None = None
 
     def look(self, now: datetime) -> None:
-        """Before books and broker are compared: the old number of shares is none of their disagreements."""
-        held, split, problem = set(self._books.live_trades()), set[str](), None
+        """Before books and broker are compared: the old number of shares is none of their disagreements.
+
+        A split counts from when it was found: by whom, and whether the bars show it still, makes no difference.
+        """
+        held, split, problem = self._books.live_trades(), set[str](), None
         try:
-            split = set(self._feed.check_splits(now)) & held if held else split
-        except (FeedUnavailable, Refused, Unreachable, OSError) as error:
+            if held:
+                self._feed.check_splits(now)
+            found = {symbol: epoch_minute(when) for symbol, when in self._feed.found_splits().items()}
+            split = {symbol for symbol, trade in held.items() if found.get(symbol, 0) > trade.entry_minute}
+        except (FeedUnavailable, Refused, Unreachable, BadBars, NoBars, OSError) as error:
             problem = str(error)
         if problem is not None and problem != self._problem:
             self._say(f"not looked for splits: {problem}")
@@ -42,5 +50,11 @@ class Splits:
         self._broker.leave_alone(self._books.split)
         for symbol in sorted(self._books.split):
             self._say(
-                f"{symbol} was split while it is held: nothing of it is sold here, look after it by hand at Alpaca"
+                f"{symbol} was split while it is held: nothing of it is sold here. Look after it by hand at Alpaca; in "
+                "the local paper account it stays as it is"
             )
+
+    def look_again(self, now: datetime) -> None:
+        """After a look that came to nothing."""
+        if self._problem is not None:
+            self.look(now)

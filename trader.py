@@ -169,6 +169,8 @@ class LiveTrader:
         since = self._seen_minute + 1
         symbols, bars, problem = self.watch.look(now, self.books.live_trades(), self._seen_minute)
         self._gate.see(bars)
+        if problem is None:
+            self._splits.look_again(now)
         seen = minute if problem is None else since  # bars that were not seen are still to be settled
         for execution in self.broker.settle(seen, bars):
             self._book(execution)

@@ -47,6 +47,7 @@ class PaperBroker:
         self._orders: dict[str, Order] = {}
         self._executions: dict[str, Execution] = {}
         self._known: set[str] = set()  # ids of all orders ever handed over, as far as they are remembered
+        self._alone: set[str] = set()  # symbols whose positions stay as they are
         self._settled_minute = 0
         self._unsaved: str | None = None  # why the file lags behind, where it should not
         if path is not None and path.exists():
@@ -69,7 +70,8 @@ class PaperBroker:
                 self._orders[order.id] = replace(order, expires_minute=0)
 
     def leave_alone(self, symbols: Collection[str]) -> None:
-        """Nothing to do: bars on this machine are adjusted already."""
+        """At the prices of after a split these shares would be sold at a stop that nobody reached."""
+        self._alone = set(symbols)
 
     def account(self) -> Account:
         held = sum(p.qty * p.last_price for p in self._positions.values())
@@ -103,6 +105,8 @@ class PaperBroker:
             settled = max(settled, bar.minute)
             if bar.minute <= self._settled_minute:
                 continue  # after a restart the first bars may be ones that were settled before it
+            if bar.symbol in self._alone:
+                continue
             for order in [o for o in self._orders.values() if o.symbol == bar.symbol]:
                 if order.minute <= bar.minute and (order.expires_minute is None or bar.minute < order.expires_minute):
                     news.append(self._fill_at_open(order, bar))

@@ -194,6 +194,7 @@ class AlpacaFeed:
         for symbol, old, new in zip(off["symbol"], off["close"], off["close_now"], strict=True):
             log.warning("%s: stored close %.4f is now %.4f (a split): fetching it anew", symbol, old, new)
         if len(off):
+            self._store.note_splits(set(off["symbol"]), now)
             self._store.forget(set(off["symbol"]))
             self._split |= set(off["symbol"])
         before = sorted(self._split)
@@ -205,6 +206,9 @@ class AlpacaFeed:
             except AlpacaError as error:
                 log.warning("not watched until they are fetched anew: %s (%s)", ", ".join(before), error)
         return before
+
+    def found_splits(self) -> dict[str, datetime]:
+        return self._store.splits()
 
     def _newest_stored(self, first: date) -> pd.DataFrame:
         """The newest stored bar of each symbol, from `first` on: symbol, timestamp, close, day, and late in the day."""

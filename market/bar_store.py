@@ -2,6 +2,7 @@
 
     data/bars/2026-03-02.parquet    the bars
     data/bars/2026-03-02.json       {"symbols": [...], "feed": "iex", "adjustment": "split", "complete": true}
+    data/bars/splits.json           {"NVDA": "2026-03-03T09:00:00+00:00"}: when a split of it was found
 
 Updating fetches only what is missing: a session that is complete for a symbol is never asked for again. What was
 fetched is stored before more is asked for, so that after a failure the next run goes on there.
@@ -46,6 +47,7 @@ class BarStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._splits = folder / "splits.json"
 
     def days(self, *, complete: bool = False) -> list[date]:
         """The session dates that are stored, oldest first; or only those that are `complete`."""
@@ -106,6 +108,22 @@ class BarStore:
                     rows = new[(new["timestamp"] >= session.open) & (new["timestamp"] < session.close)]
                     complete = now >= session.close + settle
                     yield Fetched(self._merge(session.day, rows, got, feed, complete=complete), stored=False)
+
+    def note_splits(self, symbols: Collection[str], now: datetime) -> None:
+        """Keep that splits of these symbols were found at `now`: whoever finds one mends the bars that show it."""
+        with self._locked():
+            found = {**self.splits(), **dict.fromkeys(symbols, now)}
+            replace_file(self._splits, to_json({symbol: when.isoformat() for symbol, when in sorted(found.items())}))
+
+    def splits(self) -> dict[str, datetime]:
+        """When the newest split of a symbol was found, by any process. Raises BadBars."""
+        try:
+            known: dict[str, str] = json.loads(self._splits.read_text())
+            return {symbol: datetime.fromisoformat(when) for symbol, when in known.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            raise BadBars(f"{self._splits}: cannot be read ({error}); delete it and start again") from error
 
     def forget(self, symbols: Collection[str]) -> None:
         """Remove these symbols from every day, so that they are fetched anew.

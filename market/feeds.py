@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -43,6 +43,9 @@ class BarFeed(Protocol):
 
     def check_splits(self, now: datetime) -> list[str]:
         """Hold what is stored against the source's split-adjusted prices of `now`; the symbols fetched anew."""
+
+    def found_splits(self) -> Mapping[str, datetime]:
+        """When the newest split of a symbol was found, by this process or another."""
 
 
 def simulated_feed(days_back: int, seed: int, pattern_strength: float) -> RecordedFeed:

@@ -69,6 +69,9 @@ class RecordedFeed:
         """Nothing to compare with: these bars are what they are."""
         return []
 
+    def found_splits(self) -> dict[str, datetime]:
+        return {}
+
     def _between(self, first: int, stop: int) -> list[Bar]:
         """Bars with first <= minute < stop, by minute; a page of one day is turned into tuples at a time."""
         page_first, page_stop, page, minutes = self._page

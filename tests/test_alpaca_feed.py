@@ -506,6 +506,7 @@ def test_a_split_symbol_is_fetched_anew_whole(
     assert len(found) == len(before)
     assert stored.symbols(MORNING) == SYMBOLS
     assert stored.check_splits(MORNING) == []
+    assert stored.found_splits() == {"NVDA": MORNING}  # though the bars no longer show it
 
 
 def test_until_a_split_symbol_is_fetched_anew_it_is_not_watched(

@@ -322,3 +322,23 @@ def test_a_note_that_cannot_be_read_is_worth_nothing(tmp_path, content):
     update(store, FakeMarket())
     (tmp_path / f"{MONDAY.day}.json").write_text(content)
     assert update(store, FakeMarket()) == [(0, True), (78, False), (0, True)]
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def test_when_splits_were_found_is_kept_for_every_process(store: BarStore, folder: Path) -> None:
+    assert store.splits() == {}
+    update(store, FakeMarket())
+    store.note_splits({"NVDA", "AMD"}, MONDAY.close)
+    BarStore(folder).note_splits({"AMD"}, LATER)
+    assert store.splits() == {"NVDA": MONDAY.close, "AMD": LATER}
+    assert store.days() == [session.day for session in WEEK]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"NVDA": 3}', '{"NVDA": "soon"}'])
+def test_a_damaged_list_of_splits_is_no_empty_one(store: BarStore, folder: Path, content: str) -> None:
+    update(store, FakeMarket())
+    (folder / "splits.json").write_text(content)
+    with pytest.raises(BadBars, match=r"splits.json: cannot be read .*; delete it and start again"):
+        store.splits()

@@ -206,6 +206,9 @@ class Watching:
     def check_splits(self, now: datetime) -> list[str]:
         return []
 
+    def found_splits(self) -> dict[str, datetime]:
+        return {}
+
 
 def keep_list(data: Path, day: date, joined: dict[str, datetime]) -> None:
     """A day's active list, as market/active_list.py keeps it."""

@@ -488,3 +488,13 @@ def test_an_account_of_another_schema_or_with_nan_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(BadAccountFile):
         PaperBroker(path, 1.0, 0.0)
+
+
+def test_what_was_split_while_it_is_held_is_neither_sold_nor_valued_at_the_new_prices() -> None:
+    broker = holding()
+    equity = broker.account().equity
+    broker.leave_alone({NVDA})
+    assert broker.settle(12, [bar(11, 10.0)]) == []
+    assert (broker.positions()[NVDA].qty, broker.account().equity) == (5, equity)
+    broker.leave_alone(set())
+    assert [e.reason for e in broker.settle(13, [bar(12, 10.0)])] == ["stop"]

@@ -47,6 +47,9 @@ class Feed:
             raise Unreachable("GET /v2/stocks/bars: no answer")
         return []
 
+    def found_splits(self) -> dict[str, datetime]:
+        return {}
+
     def new_bars(self, symbols: Sequence[str], after_minute: int, now: datetime) -> list[Bar]:
         fires, random = self._faults.fires, self._faults.random
         if fires("no bars"):
