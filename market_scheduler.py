@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -114,12 +113,16 @@ class MarketScheduler:
         session = last_opened(now)
         if session.open <= now <= session.close:
             self._attempt(TRADING, self._trader.minute, now)
-            if self._errors == ERRORS_TO_HALT:
-                self._attempt("halt", partial(self._trader.halt_for, f"{self._errors} trading minutes failed"), now)
+            if self._errors >= ERRORS_TO_HALT:
+                self._attempt("halt", self._halt_for_errors, now)
         else:
             self._say_idle(now)
         if self._show is not None:
             self._attempt(LOOKING_ON, self._show, now)
+
+    def _halt_for_errors(self, now: datetime) -> None:
+        self._trader.halt_for(f"{self._errors} trading minutes failed", now)
+        self._errors = 0  # only now: a halt that fails is tried again, and so is one after a person has resumed
 
     def _attempt(self, duty: str, action: Callable[[datetime], None], now: datetime) -> None:
         try:

@@ -27,8 +27,10 @@ WORDS = ("HALT", "FLATTEN", "RESUME")
 def ask_to_halt(folder: Path, why: str, when: str, *, flatten: bool = False) -> None:
     """Leave word for the trader of the books in `folder`, running or not; with `flatten` to sell all besides."""
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "HALT", f"{when}  {_printable(why)}\n")
-    (folder / "RESUME").unlink(missing_ok=True)
+    try:
+        replace_file(folder / "HALT", f"{when}  {_printable(why)}\n")
+    finally:  # a full disk takes no HALT, and lets RESUME go all the same
+        (folder / "RESUME").unlink(missing_ok=True)
     if flatten:
         replace_file(folder / "FLATTEN", f"{when}\n")
 
@@ -77,13 +79,14 @@ class Halt:
         self._folder, self._books, self._broker, self._limits = folder, gate.books, gate.broker, gate.limits
         self._journal, self._record, self._say = journal, record, say
         self._loss: str | None = None  # the limit that was broken in the last minute
+        self._heard_resume: tuple[int, int] | None = None  # which RESUME was taken up
 
     def hear(self, minute: int) -> None:
         """Halt or resume as a person asked; while halted, no entry may work on."""
         asked = asked_to_halt(self._folder)
         if asked is not None:
             self._halt(asked, minute)
-        elif os.path.lexists(self._folder / "RESUME"):
+        elif self._resume_waits():
             self._resume(minute)
         elif self._books.halt is not None:
             self._leave_word(self._books.halt, minute)
@@ -115,6 +118,17 @@ class Halt:
         if self._books.halt is None:
             self._write_down("halt", why=why, minute=minute)
             self._say(f"HALTED: {why}. Nothing is bought until python live_trader.py --resume; stops stay")
+
+    def _resume_waits(self) -> bool:
+        """Whether there is a RESUME that was not taken up: one that cannot be removed must not void a later halt."""
+        try:
+            there = (self._folder / "RESUME").lstat()
+        except FileNotFoundError:
+            return False
+        heard, self._heard_resume = self._heard_resume, (there.st_ino, there.st_mtime_ns)
+        if heard == self._heard_resume:
+            self._forget("RESUME")
+        return heard != self._heard_resume
 
     def _resume(self, minute: int) -> None:
         halted = self._books.halt

@@ -238,11 +238,14 @@ class Gate:
         for pending in self.broker.working_orders():
             if pending.side == "BUY":
                 worth.setdefault(pending.symbol, pending.qty * pending.price)
+        account, tradable = None, None
         market = self._against_entries(order.minute, close)
-        try:
-            account, tradable = self.broker.account(), self.broker.tradable(order.symbol)
-        except (Refused, Unreachable) as error:
-            account, tradable, market = None, None, market or f"no answer that can be used ({error})"
+        if market is None:
+            try:
+                account, tradable = self.broker.account(), self.broker.tradable(order.symbol)
+            except (Refused, Unreachable) as error:
+                market = f"no answer that can be used ({error})"
+                self._market = order.minute, market  # nor will the minute's other entries wait for one
         books = self.books
         known = Known(
             account=account,

@@ -169,6 +169,42 @@ def test_a_disk_that_takes_nothing_halts_all_the_same(desk: Desk, monkeypatch: p
     assert desk.restarted().books.halt is not None
 
 
+def test_a_resume_that_cannot_be_removed_voids_no_later_halt(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    desk.record("halt", why="the news", minute=MINUTE)
+    ask_to_resume(desk.folder, NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr("desk.halt.replace_file", read_only)
+        patch.setattr(Path, "unlink", read_only)
+        desk.halt.hear(MINUTE)
+        assert desk.books.halt is None
+        desk.halt.begin("MAX_DAILY_LOSS_PCT", MINUTE + 1)
+        desk.halt.hear(MINUTE + 2)
+        assert desk.books.halt == "MAX_DAILY_LOSS_PCT"
+    for minute in (3, 4):  # the disk takes files again
+        desk.halt.hear(MINUTE + minute)
+    assert desk.books.halt == "MAX_DAILY_LOSS_PCT"
+    assert "MAX_DAILY_LOSS_PCT" in str(asked_to_halt(desk.folder))
+    ask_to_resume(desk.folder, NOW)  # another one
+    desk.halt.hear(MINUTE + 5)
+    assert desk.books.halt is None
+
+
+def test_a_full_disk_takes_no_halt_and_lets_the_resume_before_it_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (desk.folder / "RESUME").touch()
+    monkeypatch.setattr("durable.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        ask_to_halt(desk.folder, "why", NOW)
+    assert not (desk.folder / "RESUME").exists()
+
+
 def test_to_flatten_is_to_halt_and_to_plan_the_sale_of_all_that_is_held(desk: Desk) -> None:
     desk.hold("NVDA")
     desk.hold("AMD")

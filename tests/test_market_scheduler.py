@@ -374,12 +374,14 @@ def test_without_a_review_nothing_is_due_and_nothing_fails(tmp_path: Path) -> No
     assert ("review", str(WEEK[0].day)) not in trader.books.duties
 
 
-def test_five_minutes_in_a_row_that_fail_halt_once(tmp_path: Path) -> None:
+def test_five_minutes_in_a_row_that_fail_halt_and_five_more_do_again_as_a_person_may_have_resumed(
+    tmp_path: Path,
+) -> None:
     session = session_on(date(2026, 11, 24))
     assert session is not None
-    trader = FakeTrader(breaks_at=lambda now: session.open < now < session.open + timedelta(minutes=20))
+    trader = FakeTrader(breaks_at=lambda now: session.open < now < session.open + timedelta(minutes=13))
     bench(tmp_path, trader).scheduler.run(ReplayClock([session]))
-    assert trader.halts == [("5 trading minutes failed", session.open + timedelta(minutes=5))]
+    assert trader.halts == [("5 trading minutes failed", session.open + timedelta(minutes=m)) for m in (5, 10)]
 
 
 @pytest.mark.parametrize("error", [Unreachable("no answer"), OSError(28, "No space left on device")])

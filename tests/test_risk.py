@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alpaca_wire import Unreachable
 from desk.books import Books
 from desk.brokers import Broker
 from desk.orders import Account, Order, Position
@@ -291,6 +292,8 @@ class FakeBroker:
 
     held: int = 5
     orders: list[Order] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # whether a symbol is tradable
+    down: bool = False
 
     def positions(self) -> dict[str, Position]:
         return {"NVDA": Position("NVDA", self.held, 100.0, 1, 98.0, 104.0, 101.0)} if self.held else {}
@@ -302,6 +305,9 @@ class FakeBroker:
         return RICH
 
     def tradable(self, symbol: str) -> bool:
+        self.asked.append(symbol)
+        if self.down:
+            raise Unreachable("GET /v2/assets: no answer")
         return True
 
     def hindrance(self, close: datetime) -> str | None:
@@ -334,6 +340,17 @@ def test_an_entry_leaves_only_after_it_was_written_down() -> None:
     seen: list[int] = []
     assert gate.submit(ENTRY, CLOSE, lambda: seen.append(len(broker.orders))) is None
     assert (seen, broker.orders) == ([0], [ENTRY])
+
+
+def test_an_outage_is_waited_for_once_a_minute_and_not_once_an_entry() -> None:
+    broker = FakeBroker(held=0, down=True)
+    gate = Gate(cast(Broker, broker), Books(local_time), LIMITS, print)
+    for minute in (MINUTE, MINUTE + 1):
+        for symbol in ("NVDA", "META", "NFLX"):
+            no = gate.submit(replace(ENTRY, symbol=symbol, minute=minute), CLOSE, lambda: None)
+            assert no is not None
+            assert no.startswith("market: no answer that can be used (GET /v2/assets")
+    assert broker.asked == ["NVDA", "NVDA"]
 
 
 def test_what_was_sent_and_not_heard_of_counts_as_bought() -> None:
