@@ -1,7 +1,8 @@
 """How every door speaks: the arguments they share, the console, the logs, and errors turned into one line and a code.
 
 Exit codes: 0 done, 1 a bug, 2 usage or settings, 3 broker refused the keys, 4 already running, 5 state refused,
-6 books do not agree with the broker, 7 not enough data, no model, or Alpaca out of reach.
+6 books do not agree with the broker, 7 not enough data, no model, or Alpaca out of reach, 8 this machine's disk or
+clock. What ends with 1, 7 or 8 may go well if it is started again later.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from config import BadSetting, Settings, load_settings
 from desk.books import BooksDisagree
 from desk.journal import NewerJournal
 from desk.paper_broker import BadAccountFile
-from durable import to_json
+from durable import HEALING_ERRNOS, to_json
 from learning.evaluation import StaleDataset, TooFewSessions
 from learning.model_store import NoModel
 from learning.signing import KeyRefused
@@ -43,13 +44,14 @@ class UsageError(ValueError):
     """Arguments that do not fit together; the message names them and the cure."""
 
 
+MACHINE = 8
 EXIT_CODES: Mapping[type[Exception], int] = {
     BadSetting: 2,
     BadAddress: 2,
     UsageError: 2,
     BadBars: 2,
     FeedUnavailable: 2,
-    OutsideCalendar: 2,
+    OutsideCalendar: MACHINE,
     KeysRefused: 3,
     AlreadyRunning: 4,
     StateRefused: 5,
@@ -78,6 +80,7 @@ _MACHINE_CURES = {
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.EIO: f"Look at the disk, {_OTHER_FOLDERS}",
     errno.EMFILE: "Allow more open files: ulimit -n 1024",
+    errno.ENFILE: "Close what holds so many files open",
 }
 
 Door = Callable[[argparse.Namespace, Settings, Console], "tuple[int, dict[str, Any]]"]
@@ -152,7 +155,7 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
             raise
         where = f"{error.filename}: " if error.filename else ""
         words = f"{where}{error.strerror}; this run has ended, what is saved stays. {_MACHINE_CURES[error.errno]}"
-        code, result = _refuse(door, EXIT_CODES[BadSetting], words, keys)
+        code, result = _refuse(door, MACHINE if error.errno in HEALING_ERRNOS else EXIT_CODES[BadSetting], words, keys)
     except KeyboardInterrupt:
         code, result = 130, {"error": "interrupted", "exit_code": 130}
         print(f"{door}: interrupted", file=sys.stderr)  # noqa: T201
@@ -215,6 +218,8 @@ def _open_log(door: str, settings: Settings, keys: Sequence[str]) -> None:
         path.open("ab").close()  # fails now, and not with the first line that is lost
         file = _LogFile(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, delay=True, encoding="utf-8")
     except OSError as error:
+        if error.errno in HEALING_ERRNOS:
+            raise
         raise BadSetting(f"DATA_DIR={settings.DATA_DIR} cannot be written ({error.strerror}); name another") from error
     file.setFormatter(_Guarded("%(asctime)s %(levelname)s %(name)s: %(message)s", keys))
     screen = logging.StreamHandler()

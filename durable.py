@@ -4,12 +4,15 @@ file of the house, and is the only one that writes, syncs and renames what must 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+HEALING_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
 def replace_file(path: Path, content: bytes | str | Iterable[bytes]) -> None:

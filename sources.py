@@ -19,7 +19,7 @@ from alpaca_wire import READ_TRIES, AlpacaWire
 from config import BadSetting, Settings
 from desk.halt import WORDS
 from desk.journal import lock_books
-from durable import replace_file, to_json
+from durable import HEALING_ERRNOS, replace_file, to_json
 from market.active_list import ActiveList
 from market.alpaca_feed import AlpacaFeed, FeedUnavailable
 from market.bar_store import BarStore
@@ -110,6 +110,8 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
             note.parent.mkdir(parents=True, exist_ok=True)
             replace_file(note, to_json({"market": market, "feed": feed}))  # each time: does the disk take a file?
         except OSError as error:
+            if error.errno in HEALING_ERRNOS:
+                raise OSError(error.errno, error.strerror, str(note.parent)) from error
             raise BadSetting(
                 f"{note.parent} cannot be written ({error.strerror}), so nothing was begun. Mend that, or name another "
                 "folder: MODELS_DIR=... DATA_DIR=..."

@@ -360,8 +360,8 @@ def test_a_full_disk_is_found_before_anything_is_begun(
         note.parent.mkdir()
         note.write_text('{"market": "simulated", "feed": "simulated"}')
     monkeypatch.setattr(os, "fsync", full)
-    said = refused(door, "--market", "simulated", code=2)
-    assert f"{tmp_path / 'models'} cannot be written (No space left on device), so nothing was begun" in said
+    said = refused(door, "--market", "simulated", code=8)
+    assert f"{tmp_path / 'models'}: No space left on device; this run has ended, what is saved stays. Make room" in said
     assert sorted(contents(tmp_path)) == sorted(notes)
 
 
