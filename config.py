@@ -321,5 +321,6 @@ def _check_folders(values: Mapping[str, Any]) -> None:
                 f"STATE_DIR={values['STATE_DIR']} lies in {name}, where it could be archived or copied with the models "
                 "that its key signs; name a folder outside"
             )
-    if values["DATA_DIR"] == values["MODELS_DIR"]:
-        raise BadSetting(f"DATA_DIR and MODELS_DIR are both {values['DATA_DIR']}; name two folders")
+    data, models = values["DATA_DIR"], values["MODELS_DIR"]
+    if data.is_relative_to(models) or models.is_relative_to(data):  # what a simulated run left is moved as a whole
+        raise BadSetting(f"DATA_DIR={data} and MODELS_DIR={models} are one folder, or one in the other; name two")

@@ -24,7 +24,7 @@ WINDOW_BARS = WARMUP_BARS + 390  # what warms the features up, and the longest s
 
 
 class Windows:
-    """The windows of all symbols that were ever asked for; `days_back` calendar days are fetched for a new one."""
+    """The windows of the symbols of a session; `days_back` calendar days are fetched for a new one."""
 
     def __init__(self, feed: BarFeed, days_back: int) -> None:
         self._feed, self._days_back = feed, days_back
@@ -44,6 +44,7 @@ class Windows:
         if (session := last_opened(now)) != self._session:
             self._session = session
             self._fed_until.clear()
+            self._windows.clear()
         reached = self._fed_until
         behind = [symbol for symbol in symbols if symbol not in reached or reached[symbol] < since - 1]
         for bar in new_bars:

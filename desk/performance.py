@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from desk.orders import Trade
 
 SESSIONS_PER_YEAR = 252
-MIN_SHARPE_DAYS = 5  # fewer days with a sale say nothing about the spread between days
+MIN_SHARPE_DAYS = 5  # fewer say nothing about the spread between days
 
 
-def summarise(trades: Sequence[Trade], equity: Sequence[float]) -> dict[str, float]:
-    """Performance of closed trades; `equity` is the account in USD minute by minute, from its first cash on.
+def summarise(trades: Sequence[Trade], equity: Sequence[float], days: Iterable[str]) -> dict[str, float]:
+    """Performance of closed trades; `equity` is the account in USD minute by minute, from its first cash on, and `days`
+    the New York dates on which it was traded, with or without a sale.
 
     `win_rate` is a fraction; `total_pnl` USD; `average_win` and `average_loss` are mean `pnl_pct` of trades above 0 and
     at or below 0; `profit_factor` is USD won over USD lost (0.0 while nothing is lost); `max_drawdown` the deepest fall
@@ -34,7 +35,7 @@ def summarise(trades: Sequence[Trade], equity: Sequence[float]) -> dict[str, flo
         "average_loss": sum(losses) / len(losses) if losses else 0.0,
         "profit_factor": sum(a for a in amounts if a > 0) / lost if lost > 0 else 0.0,
         "max_drawdown": _max_drawdown(equity),
-        "sharpe": _sharpe(closed),
+        "sharpe": _sharpe(closed, days),
     }
 
 
@@ -42,13 +43,13 @@ def _max_drawdown(equity: Sequence[float]) -> float:
     return max((1 - now / peak for now, peak in zip(equity, accumulate(equity, max), strict=True)), default=0.0)
 
 
-def _sharpe(closed: Sequence[Trade]) -> float:
-    days: dict[str, float] = {}
+def _sharpe(closed: Sequence[Trade], days: Iterable[str]) -> float:
+    earned = dict.fromkeys(days, 0.0)
     for trade in closed:
         day = (trade.exit_time or "")[:10]
-        days[day] = days.get(day, 0.0) + (trade.pnl_amount or 0.0)
-    if len(days) < MIN_SHARPE_DAYS:
+        earned[day] = earned.get(day, 0.0) + (trade.pnl_amount or 0.0)
+    if len(earned) < MIN_SHARPE_DAYS:
         return 0.0
-    mean = sum(days.values()) / len(days)
-    variance = sum((value - mean) ** 2 for value in days.values()) / (len(days) - 1)
+    mean = sum(earned.values()) / len(earned)
+    variance = sum((value - mean) ** 2 for value in earned.values()) / (len(earned) - 1)
     return mean / math.sqrt(variance) * math.sqrt(SESSIONS_PER_YEAR) if variance > 0 else 0.0

@@ -276,9 +276,11 @@ def test_a_folder_that_holds_the_program_is_refused_as_its_files_would_be_archiv
     assert "holds this program itself; name a folder of its own" in refused({name: folder})
 
 
-def test_one_folder_for_models_and_data_is_refused(tmp_path: Path) -> None:
-    message = refused({"DATA_DIR": str(tmp_path), "MODELS_DIR": str(tmp_path / "x" / "..")})
-    assert message == f"DATA_DIR and MODELS_DIR are both {tmp_path}; name two folders"
+@pytest.mark.parametrize(("data", "models"), [("", ""), ("", "models"), ("models/data", "models")])
+def test_one_folder_for_models_and_data_or_one_in_the_other_is_refused(data: str, models: str, tmp_path: Path) -> None:
+    message = refused({"DATA_DIR": str(tmp_path / data), "MODELS_DIR": str(tmp_path / "x" / ".." / models)})
+    folders = f"DATA_DIR={tmp_path / data} and MODELS_DIR={tmp_path / models}"
+    assert message == f"{folders} are one folder, or one in the other; name two"
 
 
 def test_without_a_home_folder_the_state_folder_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

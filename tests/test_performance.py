@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from itertools import accumulate, permutations
 
@@ -46,7 +47,7 @@ def trade(
 def summarise(trades: Sequence[Trade], start: float) -> dict[str, float]:
     """With an account that is looked at whenever a trade closes."""
     closed = sorted((t for t in trades if t.status == "CLOSED"), key=lambda t: (t.exit_time, t.id))
-    return summarise_with_equity(trades, list(accumulate((t.pnl_amount for t in closed), initial=start)))
+    return summarise_with_equity(trades, list(accumulate((t.pnl_amount for t in closed), initial=start)), [])
 
 
 THREE = [
@@ -129,7 +130,7 @@ def test_a_few_days_have_no_sharpe() -> None:
 
 
 def test_a_fall_between_two_trades_is_a_drawdown_too() -> None:
-    assert summarise_with_equity(THREE, [1000.0, 800.0, 1080.0])["max_drawdown"] == pytest.approx(0.2)
+    assert summarise_with_equity(THREE, [1000.0, 800.0, 1080.0], [])["max_drawdown"] == pytest.approx(0.2)
 
 
 def test_days_that_all_earned_the_same_have_no_sharpe() -> None:
@@ -156,3 +157,12 @@ def test_every_number_is_finite_and_within_sense(trades: list[Trade]) -> None:
     assert summary["average_loss"] <= 0.0 <= summary["average_win"]
     assert 0.0 <= summary["max_drawdown"] < 1.0
     assert summary["profit_factor"] >= 0.0
+
+
+def test_a_session_without_a_sale_is_a_day_that_earned_nothing() -> None:
+    trades = days_that_earned(10.0, 12.0, 9.0, 11.0, 10.0)
+    days = [f"2026-{month:02}-{day:02}" for month in (3, 4, 5) for day in range(1, 22)]
+    sparse = summarise_with_equity(trades, [START], days)["sharpe"]
+    earned = [10.0, 12.0, 9.0, 11.0, 10.0] + [0.0] * (len(days) - 5)
+    assert sparse == pytest.approx(statistics.mean(earned) / statistics.stdev(earned) * math.sqrt(252))
+    assert summarise_with_equity(trades, [START], [])["sharpe"] > 10 * sparse

@@ -171,3 +171,9 @@ def test_the_newest_bar_and_how_many_the_session_had_are_told_for_the_evening(de
     expected = last.loc[symbols, ["open", "high", "low", "close", "volume"]].to_numpy()
     np.testing.assert_array_equal(desk.windows.newest_bars(symbols), expected)
     assert desk.windows.price("SIM06") == last.loc["SIM06", "close"]
+
+
+def test_windows_of_symbols_that_are_no_longer_watched_go_with_the_session(desk: Desk) -> None:
+    desk.look(SESSIONS[-2].close, SYMBOLS)
+    desk.look(NOW, SYMBOLS[:1])
+    assert list(desk.windows._windows) == SYMBOLS[:1]
