@@ -45,7 +45,7 @@ from desk.alpaca_trade import AlpacaTrade
 from desk.books import Books
 from desk.halt import Halt, ask_to_resume
 from desk.journal import AlreadyRunning, Journal
-from desk.orders import Execution
+from desk.orders import Execution, Trade
 from desk.risk import Gate
 from learning.classifier import Calibration, TradeClassifier, fit, versions
 from learning.model_files import sha256
@@ -135,6 +135,17 @@ def retried_entry(patch: Patch) -> None:
     patch.setattr(AlpacaHands, "_send", twice)
 
 
+def _refusals_are_final(patch: Patch) -> None:
+    """A fill after a refusal is not believed; else the two defects that follow would do no harm."""
+    trade_of = Books._trade_of
+
+    def unless_refused(self: Books, execution: Execution) -> Trade | None:
+        trade = trade_of(self, execution)
+        return None if trade is not None and trade.status == "REJECTED" else trade
+
+    patch.setattr(Books, "_trade_of", unless_refused)
+
+
 def lost_reply_for_a_refusal(patch: Patch) -> None:
     """An entry of which no answer came is taken for one that was not booked."""
 
@@ -144,11 +155,13 @@ def lost_reply_for_a_refusal(patch: Patch) -> None:
             Execution(f"{trade.id}/lost", "rejected", trade.id, trade.symbol, "BUY", trade.qty_ordered, 0.0, 0, "lost")
         )
 
+    _refusals_are_final(patch)
     patch.setattr(AlpacaHands, "probe", probe)
 
 
 def duplicate_id_for_a_refusal(patch: Patch) -> None:
     """An id that is taken already is not understood as a success in disguise."""
+    _refusals_are_final(patch)
     patch.setattr(desk.alpaca_hands, "_taken_already", lambda error: False)
 
 
@@ -213,9 +226,9 @@ def part_fill_ignored(patch: Patch) -> None:
     """Only an entry that is filled whole is taken for a position."""
     tell = desk.alpaca_broker.statements
 
-    def whole(trade_id: str, entry: Any, exits: Any) -> Iterator[Execution]:
+    def whole(trade_id: str, entry: Any, exits: Any, qty_ordered: int) -> Iterator[Execution]:
         seen = entry if entry.filled == entry.qty else replace(entry, filled=0)
-        return tell(trade_id, seen, exits)
+        return tell(trade_id, seen, exits, qty_ordered)
 
     patch.setattr(desk.alpaca_broker, "statements", whole)
 
