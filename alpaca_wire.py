@@ -57,7 +57,8 @@ class Unreachable(AlpacaError):
 
 
 class Refused(AlpacaError):
-    """A definite no. `status` is HTTP's, `code` Alpaca's (None where it gives none), `extras` the rest of the body."""
+    """A definite no. `status` is HTTP's (0: refused here, and nothing was sent), `code` Alpaca's (None where it gives
+    none), `extras` the rest of the body."""
 
     def __init__(self, status: int, body: Mapping[str, Any], words: str) -> None:
         super().__init__(words)

@@ -28,7 +28,7 @@ class Exits:
         say: Callable[[str], object],
     ) -> None:
         self._books, self._gate, self._journal, self._record, self._say = books, gate, journal, record, say
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, str] = {}  # id of a trade -> what was said last of its sale
 
     def sell(self, now: datetime, session: Session) -> bool:
         """Hand over the sales that are due; whether there were any."""
@@ -64,8 +64,9 @@ class Exits:
                 log.error("an exit leaves before it is on disk: %s", error)  # noqa: TRY400 - all there is to say
 
         no = self._gate.submit(order, session.close, write_down)
-        if no is not None and self._refused.get(order.symbol) != no:
-            self._refused[order.symbol] = no
+        trade = order.id.rpartition("-sell-")[0]
+        if no is not None and self._refused.get(trade) != no:
+            self._refused[trade] = no
             self._say(f"{order.symbol} is not sold, look after it by hand: {no}")
         return no is None
 

@@ -174,8 +174,8 @@ class LiveTrader:
         seen = minute if problem is None else since  # bars that were not seen are still to be settled
         for execution in self.broker.settle(seen, bars):
             self._book(execution)
-        bare = any(not position.protected for position in self.broker.positions().values())
-        if minute % RECONCILE_MINUTES == 0 or self.agreement.missing or bare:
+        unprotected = any(not position.protected for position in self.broker.positions().values())
+        if minute % RECONCILE_MINUTES == 0 or self.agreement.missing or unprotected:
             self.agreement.try_to_reach(now, self._seen_minute)
         sent = now < session.close and self.exits.sell(now, session)
         if self.tally.session != session:

@@ -153,7 +153,7 @@ class AlpacaBroker:
                     ValueError,
                 ) as error:  # one symbol's trouble leaves the others looked after
                     log.warning("%s: looked after again in a minute: %s", trade.symbol, error)
-            trades = [trade for trade in trades if trade.bare]
+            trades = [trade for trade in trades if trade.waits_for_its_stop]
             if not trades:
                 return
 

@@ -97,7 +97,7 @@ class AlpacaTrade:
         return self.held - sum(o.qty - o.filled for o in self.live_exits if o.kind != "limit")
 
     @property
-    def bare(self) -> bool:
+    def waits_for_its_stop(self) -> bool:
         """Whether shares wait for their stop until something else has ended: the rest of the entry, or old levels."""
         if self.entry is None or self.held <= 0 or self.selling or not self.protected:
             return False

@@ -41,7 +41,10 @@ class Broker(Protocol):
         nothing is known to have come is no longer a working order, and may be handed over again."""
 
     def settle(self, now_minute: int, bars: Iterable[PriceBar]) -> list[Execution]:
-        """What happened up to `now_minute`, oldest first. `bars`, sorted by minute, are those since the last call."""
+        """What happened up to `now_minute`, oldest first. `bars`, sorted by minute, are those since the last call.
+
+        By `now_minute` the local account lets entries expire; Alpaca's own clock runs on, and is not told.
+        """
 
     def recent_executions(self) -> list[Execution]:
         """Executions of the last sessions again, oldest first, for books that may have missed some.

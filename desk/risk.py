@@ -114,9 +114,9 @@ class Quote:
 class Known:
     """What is known as an entry is about to leave.
 
-    `worth`: USD in positions and working entries by symbol; `market`: what speaks against any entry now; `orders` sent
-    in this minute and in this session, `entries` of this symbol in this session; `opening` and `peak` equity in USD;
-    `minute`: in which the order would leave.
+    `worth`: USD in positions and working entries by symbol; `market`: what speaks against any entry now; orders of this
+    minute and of this New York date (sales that were asked for included), `entries` of this symbol in this session;
+    `opening` and `peak` equity in USD; `minute`: in which the order would leave.
     """
 
     account: Account | None

@@ -17,7 +17,7 @@ from market.hours import Session, at_new_york
 log = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
-SET_BACK = 2 * MINUTE
+JUMP = 2 * MINUTE
 # Alpaca publishes a minute's bar about one second after its end; three leave room for the way here.
 LATENESS_SECONDS = 3.0
 
@@ -51,12 +51,12 @@ class WallClock:
             late = timedelta(seconds=self.lateness_seconds)
             now = self.now()
             minute = (now - late).replace(second=0, microsecond=0)
-            if last is not None and minute < last - SET_BACK:
+            if last is not None and minute < last - JUMP:
                 log.warning("the clock was set back from %s to %s", last, minute)
             elif last is not None and minute <= last:
                 self.wait((minute + MINUTE + late - now).total_seconds())
                 continue
-            elif last is not None and minute > last + SET_BACK:
+            elif last is not None and minute > last + JUMP:
                 log.warning("no minute from %s to %s: suspended, or the clock was set", last, minute)
             last = minute
             yield minute
