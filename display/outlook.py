@@ -38,15 +38,17 @@ def what_would_change(card: Mapping[str, Any], excess: NDArray[np.float64] | Non
         return _what_would_undo(card)
     shut = list(_shut(card, excess))
     if not shut:
-        return "A training by today's rules: by the numbers on this card every test is passed."
+        return "Training again: by today's rules the numbers on this card pass every test."
     missing = "; ".join(gate.words for gate in shut)
     if any(gate.days is None for gate in shut):
-        return f"Nothing but another model, or newer days that are better: {missing}."
+        return (
+            f"More days like these would not help; it takes another model, or better results on newer days: {missing}."
+        )
     days, judged = max(gate.days or 0 for gate in shut), card["money"]["days"]
     back = math.ceil((card["sessions"] - judged + days) * CALENDAR_DAYS_PER_SESSION)
     return (
-        f"More days, if they are like those so far: {missing}. That makes {days:,} judged days in place of {judged} "
-        f"(a DAYS_BACK of about {back:,}), or newer days that are better."
+        f"More days like those so far would be enough: {missing}. That makes {days:,} judged days in place of "
+        f"{judged} (a DAYS_BACK of about {back:,}); with better results on newer days it takes fewer."
     )
 
 
@@ -56,20 +58,21 @@ def _shut(card: Mapping[str, Any], excess: NDArray[np.float64] | None) -> Iterat
     trades, days, traded_days = m["trades"], m["days"], m["days_traded"]
     if not trades:
         yield Gate(
-            f"in {plural(days, 'day')} there was no signal, the highest confidence was {number(highest)} and "
-            f"{number(card['min_confidence'])} is needed (a lower MIN_CONFIDENCE is another configuration, and judged "
-            f"as one; break-even is {number(card['baseline']['break_even_confidence'])})",
+            f"in {plural(days, 'day')} there was no signal, for the highest confidence was {number(highest)}, and "
+            f"{number(card['min_confidence'])} is needed (you may lower MIN_CONFIDENCE, and it will count as one more "
+            f"configuration tried; needed to break even: {number(card['baseline']['break_even_confidence'])})",
             None,
         )
         return
     if trades < MIN_TRADES:
         rate = trades / days
         yield Gate(
-            f"{plural(MIN_TRADES - trades, 'more trade')} at the present {rate:.1f} a day", math.ceil(MIN_TRADES / rate)
+            f"{plural(MIN_TRADES - trades, 'more trade')} needed, at {rate:.1f} a day so far",
+            math.ceil(MIN_TRADES / rate),
         )
     if traded_days < MIN_TRADE_DAYS:
         yield Gate(
-            f"{plural(MIN_TRADE_DAYS - traded_days, 'more day')} with a trade, of which there were {traded_days}",
+            f"{plural(MIN_TRADE_DAYS - traded_days, 'more day')} with a trade needed, {traded_days} so far",
             math.ceil(MIN_TRADE_DAYS * days / traded_days),
         )
     yield from _not_above_zero("daily profit", m["daily"], m["daily_standard_error"], days)
@@ -91,8 +94,12 @@ def _not_above_zero(name: str, mean: float, error: float | None, days: int) -> I
         yield Gate(f"{name} is {percent(mean, '+')}, not above 0", None)
     elif error and mean / error <= _critical(days):
         needed = days_to_pass(mean, error * math.sqrt(days), days)
-        more = "more than ten years" if needed is None else plural(needed - days, "more day")
-        yield Gate(f"{name} of {percent(mean, '+')} ± {percent(error)} needs {more} to be told from 0", needed)
+        more = "more than ten years" if needed is None else f"{needed - days:,} more"
+        settled = f"if the coming days are alike, {more} would settle it"
+        words = (
+            f"{name} of {percent(mean, '+')} on average, uncertain by {percent(error)}, may still be luck ({settled})"
+        )
+        yield Gate(words, needed)
 
 
 def mean_and_error(daily: NDArray[np.float64]) -> tuple[float, float | None]:
@@ -115,9 +122,10 @@ def _what_would_undo(card: Mapping[str, Any]) -> str:
     again = "Every training judges anew, on newer days"
     if not error or mean / error <= _critical(days):
         return f"{again}; by the numbers on this card the next may find it unproven."
+    day = percent(undoing_day(mean, error, days), "+")
     return (
-        f"{again}: one more day below {percent(undoing_day(mean, error, days), '+')} of a position (the mean is "
-        f"{percent(mean, '+')}) would leave daily profit within chance."
+        f"{again}. If the next judged day earned less than {day} of a position (so far days average "
+        f"{percent(mean, '+')}), the profit could no longer be told from luck, and the model would be called unproven."
     )
 
 

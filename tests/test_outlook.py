@@ -14,6 +14,7 @@ from display.outlook import MOST_DAYS, days_to_pass, undoing_day, what_would_cha
 from learning.money import by_day, money, traded
 from learning.verdicts import above_zero, proven
 
+NO_HELP = "More days like these would not help; it takes another model, or better results on newer days: "
 ABOVE = np.array([0.01, 0.02, 0.03] * 4)  # a daily margin over matched entries that is above 0 beyond chance
 
 
@@ -35,33 +36,37 @@ def spread(mean: float, deviation: float, days: int) -> NDArray[np.float64]:
 def test_too_few_trades_are_said_with_the_days_that_they_take_at_the_present_rate() -> None:
     words = what_would_change(card(trades=12), ABOVE)  # of 20: 12 on 12 days, so 8 more days
     assert words == (
-        "More days, if they are like those so far: 8 more trades at the present 1.0 a day. That makes 20 judged days "
-        "in place of 12 (a DAYS_BACK of about 41), or newer days that are better."
+        "More days like those so far would be enough: 8 more trades needed, at 1.0 a day so far. That makes 20 judged "
+        "days in place of 12 (a DAYS_BACK of about 41); with better results on newer days it takes fewer."
     )  # 20 sessions hold 12 judged days, so 28 hold 20; 28 sessions are 28 x 365 / 252 = 40.6 calendar days
 
 
 def test_trades_on_too_few_days_need_more_such_days() -> None:
     words = what_would_change(card(days_traded=3), ABOVE)  # of 5: 3 on 12 days, so 20
-    assert "2 more days with a trade, of which there were 3. That makes 20 judged days" in words
+    assert "2 more days with a trade needed, 3 so far. That makes 20 judged days" in words
 
 
 def test_profit_within_chance_needs_the_days_that_students_test_asks_for() -> None:
     words = what_would_change(card(daily=0.01, daily_standard_error=0.008), ABOVE)
     needed = next(n for n in range(12, 99) if above_zero(spread(0.01, 0.008 * np.sqrt(12), n)))
     assert needed > 15
-    assert f"daily profit of +1.00% ± 0.80% needs {needed - 12} more days to be told from 0" in words
+    assert (
+        "daily profit of +1.00% on average, uncertain by 0.80%, may still be luck (if the coming days are alike, "
+        f"{needed - 12} more would settle it)"
+    ) in words
     assert f"That makes {needed} judged days" in words
 
 
 def test_a_margin_over_matched_entries_within_chance_needs_more_days_too() -> None:
     words = what_would_change(card(), spread(0.01, 0.03, 12))
     needed = next(n for n in range(12, 99) if above_zero(spread(0.01, 0.03, n)))
-    assert f"the daily margin over entries of the same half hours of +1.00% ± 0.87% needs {needed - 12} more" in words
+    assert "the daily margin over entries of the same half hours of +1.00% on average, uncertain by 0.87%" in words
+    assert f"{needed - 12} more would settle it" in words
 
 
 def test_of_several_gates_the_one_that_takes_longest_sets_the_days() -> None:
     words = what_would_change(card(trades=12, daily=0.01, daily_standard_error=0.008), ABOVE)
-    assert "8 more trades at the present 1.0 a day; daily profit of +1.00%" in words
+    assert "8 more trades needed, at 1.0 a day so far; daily profit of +1.00%" in words
     assert "That makes 20 judged days" not in words
 
 
@@ -76,8 +81,8 @@ def test_days_to_pass_are_the_least_that_pass(mean: float, deviation: float) -> 
 def test_what_takes_longer_than_ten_years_is_not_promised() -> None:
     assert days_to_pass(0.0001, 0.02, 12) is None
     words = what_would_change(card(daily=0.0001, daily_standard_error=0.006), ABOVE)
-    assert words.startswith("Nothing but another model, or newer days that are better: daily profit of +0.01% ±")
-    assert "needs more than ten years to be told from 0" in words
+    assert words.startswith(f"{NO_HELP}daily profit of +0.01% on average")
+    assert "if the coming days are alike, more than ten years would settle it" in words
     assert MOST_DAYS / 252 == 10
 
 
@@ -89,9 +94,9 @@ def test_without_a_signal_more_days_do_not_help() -> None:
     silent = card(trades=0, days_traded=0, daily=0.0, daily_standard_error=0.0, **nothing)
     silent["scores"] = silent["scores"] | {"highest_confidence": 0.58}
     assert what_would_change(silent, np.zeros(12)) == (
-        "Nothing but another model, or newer days that are better: in 12 days there was no signal, the highest "
-        "confidence was 0.58 and 0.65 is needed "
-        "(a lower MIN_CONFIDENCE is another configuration, and judged as one; break-even is 0.43)."
+        f"{NO_HELP}in 12 days there was no signal, for the highest confidence was 0.58, and 0.65 is needed "
+        "(you may lower MIN_CONFIDENCE, and it will count as one more configuration tried; needed to break "
+        "even: 0.43)."
     )
 
 
@@ -109,7 +114,7 @@ def test_what_loses_is_not_mended_by_more_days(
     figures: dict[str, float | None], excess: NDArray[np.float64] | None, words: str
 ) -> None:
     said = what_would_change(card(trades=12, **figures), excess)
-    assert said.startswith("Nothing but another model, or newer days that are better: ")
+    assert said.startswith(NO_HELP)
     assert words in said
     assert "8 more trades" in said
     assert "judged days" not in said
@@ -121,7 +126,10 @@ def test_what_loses_is_not_mended_by_more_days(
 def test_a_proven_model_says_which_day_would_undo_it() -> None:
     words = what_would_change(card() | {"proven": True}, ABOVE)
     day = undoing_day(0.02, 0.005, 12)
-    assert f"one more day below {day:+.2%} of a position (the mean is +2.00%) would leave daily profit within" in words
+    assert words.endswith(
+        f"If the next judged day earned less than {day:+.2%} of a position (so far days average +2.00%), the profit "
+        "could no longer be told from luck, and the model would be called unproven."
+    )
 
 
 @pytest.mark.parametrize(("mean", "deviation", "days"), [(0.02, 0.02, 12), (0.01, 0.012, 9), (0.05, 0.01, 24)])
@@ -158,7 +166,7 @@ def test_the_gate_that_the_verdict_names_is_among_those_that_would_have_to_open(
         figures = card() | {"money": money(table, 0.65, 10), "proven": verdict.holds}
         words = what_would_change(figures, by_day(trades, "excess", table["session"].unique()))
         if verdict.holds:
-            assert words.startswith("Every training judges anew, on newer days: one more day below")
+            assert words.startswith("Every training judges anew, on newer days. If the next judged day earned")
         elif len(trades):
             gate = next(gate for gate in GATES if verdict.reason.startswith(gate))
             seen.add(gate)
@@ -167,6 +175,6 @@ def test_the_gate_that_the_verdict_names_is_among_those_that_would_have_to_open(
 
 
 def test_a_card_that_passes_every_gate_says_so() -> None:
-    assert what_would_change(card(), ABOVE).startswith("A training by today's rules")
+    assert what_would_change(card(), ABOVE).startswith("Training again: by today's rules")
     undone = card(daily=0.002) | {"proven": True}
     assert "by the numbers on this card the next may find it unproven" in what_would_change(undone, ABOVE)
