@@ -16,6 +16,7 @@ from rich.table import Table
 
 from config import Settings
 from display.figures import NOTHING, number, percent, plural
+from display.learnt import trials
 from learning.classifier import versions
 from learning.drift import gaps_by_day, rates_by_day, reference
 from learning.evaluation import WalkForward
@@ -126,12 +127,7 @@ def show(training: Training, console: Console) -> None:
     if card["consider_removing"]:
         names = ", ".join(card["consider_removing"])
         console.print(f"of no use over several models, consider removing (LEFT_OUT_FEATURES): {names}")
-    trials = card["trials"]
-    console.print(
-        f"Sharpe ratio {number(trials['sharpe'])} a day, standard error {number(trials['standard_error'])}; that it is "
-        f"more than the best of {plural(trials['count'], 'configuration')} judged so far shows by luck: "
-        f"{percent(trials['deflated'])}"
-    )
+    console.print(trials(card))
     if card["selection"]["by_hindsight"]:
         console.print(f"{percent(card['selection']['by_hindsight'])} of the examples were chosen by hindsight")
     console.print(f"published: {'yes' if training.published.holds else 'no'} - {training.published.reason}")
@@ -147,14 +143,15 @@ def show(training: Training, console: Console) -> None:
 def _scores(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     s, threshold = card["scores"], f"buying at {card['min_confidence']:.2f}"
     error = number(s["auc_standard_error"], digits=3)
-    luck = f"{number(s['ece_perfect'], digits=3)}, seldom above {number(s['ece_perfect_high'], digits=3)}"
+    exact, high = number(s["ece_perfect"], digits=3), number(s["ece_perfect_high"], digits=3)
+    luck = f"on so few days even exact probabilities show about {exact}, once in twenty times above {high}"
     lower = {level: count for level, count in card["signals_at"].items() if float(level) < card["min_confidence"]}
     return [
         ("AUC, mean over days", number(s["auc"], digits=3), f"standard error {error}; 0.5 is chance"),
         ("accuracy", percent(s["accuracy"]), threshold),
         ("precision", percent(s["precision"]), f"{plural(s['signals'], 'row')}, {threshold}"),
         ("recall", percent(s["recall"]), threshold),
-        ("calibration error", number(s["ece"], digits=3), f"by luck alone {luck}"),
+        ("calibration error", number(s["ece"], digits=3), luck),
         ("Brier score, log loss", number(s["brier"], digits=3), number(s["log_loss"], digits=3)),
         ("break-even confidence", number(card["baseline"]["break_even_confidence"]), "such a trade earns nothing"),
         ("highest confidence", number(s["highest_confidence"]), f"rows at lower thresholds: {listed_at(lower)}"),
@@ -167,7 +164,11 @@ def _money(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     span = f"{percent(m['random_low'], '+')} to {percent(m['random_high'], '+')}"
     return [
         ("net return per trade", percent(m["net_return_per_trade"], "+"), traded),
-        ("  entered one bar later", percent(m["one_bar_later_per_trade"], "+"), "what dies here is no skill"),
+        (
+            "  entered one bar later",
+            percent(m["one_bar_later_per_trade"], "+"),
+            "a profit that vanishes then does not count as skill",
+        ),
         ("  above matched entries", percent(m["excess_per_trade"], "+"), "of the same day and half hour"),
         ("net return per day", percent(m["daily"], "+"), f"standard error {percent(m['daily_standard_error'])}"),
         ("  random entries", percent(m["random_mean"], "+"), f"as many a day; nine of ten in {span}"),
@@ -178,7 +179,7 @@ def _money(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _calibration(card: Mapping[str, Any]) -> Table:
     table = Table(title="What a confidence meant", title_justify="left", box=None, pad_edge=False)
-    for column in ("confidence", "paid", "a perfect forecast", "rows"):
+    for column in ("confidence", "paid", "if exact", "rows"):
         table.add_column(column, justify="right")
     for row in card["calibration"]["table"]:
         known = row["low"] is not None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from display.figures import NOTHING, minute, number, percent, plural
 from display.outlook import mean_and_error, what_would_change
+from learning.followed import NAME_OF
 from learning.importances import consider_removing
 from learning.model_store import ModelStore, NoModel
 from learning.money import by_day, traded
@@ -140,7 +141,7 @@ def _forecast(card: Card) -> list[Row]:
     s, three = card["scores"], partial(number, digits=3)
     paid, level = card["baseline"]["share_profitable"], f"{card['min_confidence']:.2f}"
     brier, loss = paid * (1 - paid), -sum(p * math.log(p) for p in (paid, 1 - paid) if p > 0)
-    luck = f"a perfect forecast on the same days, seldom above {three(s['ece_perfect_high'])}"
+    luck = f"even exact probabilities, on so few days; once in twenty times above {three(s['ece_perfect_high'])}"
     always = "saying the share that paid at every minute; lower is better"
     return [
         ("AUC, mean over days", three(s["auc"]), three(s["auc_standard_error"]), "0.500", "chance"),
@@ -164,7 +165,7 @@ def _money(card: Card, excess: NDArray[np.float64] | None) -> list[Row]:
         (trade, signed(net), NOTHING, signed(baseline["always_buy_net_return"]), "buying at every minute"),
         (trade, signed(net), NOTHING, signed(matched), "other entries of the same days and half hours"),
         (trade, signed(net), NOTHING, signed(m["one_bar_later_per_trade"]),
-         "the same trades entered one bar later; what dies there is no skill"),
+         "the same trades, each bought one minute bar later; a profit that vanishes then does not count as skill"),
         (day, signed(m["daily"]), percent(m["daily_standard_error"]), signed(m["random_mean"]),
          f"random entries, as many a day: nine of ten earn {random}, {beaten} earn less"),
         ("margin per day", signed(above), percent(error), signed(0.0),
@@ -177,15 +178,20 @@ def _money(card: Card, excess: NDArray[np.float64] | None) -> list[Row]:
 def trials(card: Card) -> str:
     """What the Sharpe ratio is worth after so many configurations, in a sentence."""
     t = card["trials"]
+    luck = "The chance that it is above what luck alone shows is"
+    if t["count"] > 1:
+        luck = (
+            f"Whoever tries {t['count']:,} configurations finds a good-looking one by luck alone. The chance that this "
+            "one is better than such a lucky find is"
+        )
     return (
-        f"Sharpe ratio {number(t['sharpe'])} a day, standard error {number(t['standard_error'])}. The probability that "
-        f"it is above what the best of {plural(t['count'], 'configuration')} judged so far would show by luck is "
+        f"Sharpe ratio {number(t['sharpe'])} a day, standard error {number(t['standard_error'])}. {luck} "
         f"{percent(t['deflated'])} (deflated Sharpe ratio)."
     )
 
 
 def as_promised(row: Mapping[str, Any]) -> str:
-    """Whether a row of the calibration table lies where a perfect forecast's would."""
+    """Whether a row of the calibration table lies where that of an exact confidence would."""
     if row.get("low") is None or (row["low"], row["high"]) == (0.0, 1.0):
         return "too few days"
     if row["profitable"] < row["low"]:
@@ -228,16 +234,22 @@ def _of_review(review: Review) -> list[tuple[str, str]]:
     drift, followed, verified = review["drift"], review["followed"], review["verification"]
     unusual = [name for name, part in drift["parts"].items() if part["light"] in ("amber", "red")]
     costly = [f"{cost['symbol']} {percent(cost['extra_cost'], '+')}" for cost in dear(review)]
-    shown = ", ".join(kind for kind, each in followed["evidence"].items() if each["holds"]) or "none"
     lines = [
         ("drift", (drift["light"] or "not known") + (f" ({', '.join(unusual)})" if unusual else "")),
         ("costs", f"{_some(costly) or 'as assumed'}; {plural(len(review['turned_down']), 'signal')} turned down"),
-        ("followed", f"{followed['settled']:,} settled, {followed['waiting']:,} waiting; skill shown by: {shown}"),
+        ("not made", f"{followed['settled']:,} ended, {followed['waiting']:,} open; {_skilled(followed)}"),
     ]
     if verified:
         agree, flips = f"{verified['agree']:,} of {verified['compared']:,}", sum(verified["flips"].values())
         lines.append(("verified", f"{agree} predictions agree, {plural(flips, 'decision')} flipped"))
     return lines
+
+
+def _skilled(followed: Mapping[str, Any]) -> str:
+    """Which of the trades that were not made would have shown skill."""
+    skilled = [NAME_OF[kind] for kind, each in followed["evidence"].items() if each["holds"]]
+    which = "both kinds" if len(skilled) > 1 else skilled[0] if skilled else "neither kind"
+    return f"{which} would have shown skill"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from display.learnt import (
 )
 from display.markup import facts, note, stressed, subheading, table
 from display.plots import bar, series, span
-from learning.followed import NOT_TAKEN, SHADOW
+from learning.followed import NAME_OF
 from learning.importances import MIN_MODELS
 from learning.reviews import Review
 
@@ -31,8 +31,9 @@ SHOWN_SHIFTS = 5
 
 _IMPORTANCES = "How much AUC is lost when a feature is shuffled. At 0 or below the model does as well without it."
 _SPAN = (
-    "The plot is an axis from 0 to 1: the line is the confidence, the dot the share that paid, the grey band where a "
-    "perfect forecast's share would lie in nine of ten cases, as days share their luck."
+    "The plot is an axis from 0 to 1: the line is the confidence, the dot the share that paid, the grey band where the "
+    "dot would fall nine times in ten if the confidence were exact. The band is wide because the trades of a day tend "
+    "to rise or fall together."
 )
 _LIGHTS = {"green": "●", "amber": "▲", "red": "■"}  # shapes, for those who do not see colours apart
 _NO_REVIEW = "No evening has been reviewed yet: that comes after the close, before the training."
@@ -102,7 +103,7 @@ def _calibration(card: Card) -> Iterable[str]:
     )
     yield table(
         "Calibration",
-        ("#mean confidence", "#profitable, %", "#a perfect forecast, %", "#of rows", "so", "plot"),
+        ("#mean confidence", "#profitable, %", "#if exact, %", "#of rows", "so", "plot"),
         [
             (number(r["confidence"]), percent(r["profitable"]), _to(r.get("low"), r.get("high")), f"{r['rows']:,}",
              as_promised(r), span(r["confidence"], r["profitable"], r.get("low"), r.get("high")))
@@ -134,11 +135,10 @@ def _outcomes(learnt: Learnt, review: Review) -> Iterable[str]:
     yield subheading("Trades that were not made, followed all the same")
     yield note(_FOLLOWED)
     followed = review["followed"]
-    kinds = (("shadow trades", SHADOW), ("not taken", NOT_TAKEN))
     yield facts(
         [
-            *((name, followed["evidence"][kind]["reason"]) for name, kind in kinds),
-            ("followed so far", f"{followed['settled']:,} settled, {followed['waiting']:,} waiting for their outcome"),
+            *((NAME_OF[kind], evidence["reason"]) for kind, evidence in followed["evidence"].items()),
+            ("followed so far", f"{followed['settled']:,} ended, {followed['waiting']:,} open"),
         ],
         "about",
     )

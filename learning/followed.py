@@ -30,6 +30,7 @@ from market.hours import NEW_YORK, Minutes, market_time, moment
 log = logging.getLogger(__name__)
 
 SHADOW, NOT_TAKEN = "shadow", "not taken"
+NAME_OF = {SHADOW: "shadow trades", NOT_TAKEN: "signals not taken"}
 KEYS = ["symbol", "timestamp", "kind"]
 COLUMNS = [
     *KEYS, "confidence", "model_id", "reason", "label", "net_return", "settled_at", "exit_reason", "matched"
@@ -164,7 +165,7 @@ def evidence(followed: pd.DataFrame, kind: str | None) -> Verdict:
     trades = trades.assign(excess=trades["net_return"] - trades["matched"])
     session = market_time(epoch_minutes(trades["timestamp"])).session
     daily = trades[["net_return", "excess"]].groupby(session).sum()
-    name = {SHADOW: "shadow trades", NOT_TAKEN: "signals not taken", None: "followed trades"}[kind]
+    name = "followed trades" if kind is None else NAME_OF[kind]
     words = f"{len(trades)} {name} on {len(daily)} day{'' if len(daily) == 1 else 's'}"
     if len(trades) < MIN_TRADES or len(daily) < MIN_TRADE_DAYS:
         return Verdict(False, f"too few: {words} have settled, {MIN_TRADES} on {MIN_TRADE_DAYS} are needed")

@@ -83,15 +83,18 @@ def test_each_figure_stands_beside_what_it_has_to_beat() -> None:
     always = "saying the share that paid at every minute; lower is better"  # 0.42: 0.42 x 0.58, and its entropy
     assert rows == {
         ("AUC, mean over days", "chance"): ["0.618", "0.024", "0.500"],
-        ("calibration error", "a perfect forecast on the same days, seldom above 0.090"): ["0.048", "-", "0.061"],
+        ("calibration error", "even exact probabilities, on so few days; once in twenty times above 0.090"): [
+            "0.048", "-", "0.061",
+        ],
         ("Brier score", always): ["0.246", "-", "0.244"],
         ("log loss", always): ["0.685", "-", "0.680"],
         ("paid at 0.65 or above", "all rows, of which 1,260 reached 0.65"): ["62.50%", "-", "42.00%"],
         ("net return per trade", "buying at every minute"): ["+1.48%", "-", "-0.04%"],
         ("net return per trade", "other entries of the same days and half hours"): ["+1.48%", "-", "+0.21%"],
-        ("net return per trade", "the same trades entered one bar later; what dies there is no skill"): [
-            "+1.48%", "-", "+1.21%",
-        ],
+        (
+            "net return per trade",
+            "the same trades, each bought one minute bar later; a profit that vanishes then does not count as skill",
+        ): ["+1.48%", "-", "+1.21%"],
         (
             "net return per day",
             "random entries, as many a day: nine of ten earn -2.00% to +1.65%, 97% earn less",
@@ -117,8 +120,12 @@ def test_without_a_trade_the_figures_are_not_known_and_no_error() -> None:
 
 def test_trials_say_what_the_sharpe_ratio_is_worth_after_so_many() -> None:
     assert trials(CARD) == (
-        "Sharpe ratio 0.86 a day, standard error 0.23. The probability that it is above what the best of 3 "
-        "configurations judged so far would show by luck is 91.00% (deflated Sharpe ratio)."
+        "Sharpe ratio 0.86 a day, standard error 0.23. Whoever tries 3 configurations finds a good-looking one by luck "
+        "alone. The chance that this one is better than such a lucky find is 91.00% (deflated Sharpe ratio)."
+    )
+    assert trials(CARD | {"trials": CARD["trials"] | {"count": 1}}) == (
+        "Sharpe ratio 0.86 a day, standard error 0.23. The chance that it is above what luck alone shows is 91.00% "
+        "(deflated Sharpe ratio)."
     )
 
 
@@ -143,7 +150,7 @@ def test_where_a_model_comes_from_says_how_much_was_chosen_by_hindsight() -> Non
         (0.6, 0.0, 1.0, "too few days"),
     ],
 )
-def test_a_confidence_kept_its_promise_where_a_perfect_forecast_would_lie(
+def test_a_confidence_kept_its_promise_where_an_exact_one_would_lie(
     profitable: float, low: float | None, high: float | None, words: str
 ) -> None:
     assert as_promised({"profitable": profitable, "low": low, "high": high}) == words
@@ -178,7 +185,7 @@ def test_the_terminal_names_light_costs_followed_trades_verification_and_feature
     assert terminal_lines(replace(reviewed(), cards=cards)) == [
         ("drift", "amber (features)"),
         ("costs", "NVDA +0.42%; 1 signal turned down"),
-        ("followed", "54 settled, 4 waiting; skill shown by: shadow"),
+        ("not made", "54 ended, 4 open; shadow trades would have shown skill"),
         ("verified", "4,601 of 4,668 predictions agree, 3 decisions flipped"),
         ("features", "consider removing return_1, return_5 and 1 more"),
     ]
@@ -191,8 +198,11 @@ def test_the_terminal_is_calm_where_nothing_was_learnt() -> None:
     assert terminal_lines(calm) == [
         ("drift", "not known"),
         ("costs", "as assumed; 0 signals turned down"),
-        ("followed", "54 settled, 4 waiting; skill shown by: none"),
+        ("not made", "54 ended, 4 open; neither kind would have shown skill"),
     ]
+    shown = {kind: {"holds": True, "reason": "skill shown"} for kind in ("shadow", "not taken")}
+    both = reviewed(followed=REVIEW["followed"] | {"evidence": shown})
+    assert ("not made", "54 ended, 4 open; both kinds would have shown skill") in terminal_lines(both)
     assert terminal_lines(NOTHING) == [("review", "none yet, an evening makes one")]
 
 
@@ -214,7 +224,7 @@ def test_the_terminal_block_has_at_most_six_lines_of_80_columns(tmp_path: Path) 
     card = importances(bollinger_position=-0.1, sma_240_deviation=-0.1, return_1=-0.1)
     books.train(*(card | {"stamp": f"2026021{i}_200000"} for i in range(5)))
     lines = books.terminal(width=80).split("\nlearnt\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in lines] == ["drift", "costs", "followed", "verified", "features"]
+    assert [line.split()[0] for line in lines] == ["drift", "costs", "not", "verified", "features"]
 
 
 def test_the_summary_is_strict_json_of_the_newest_review() -> None:

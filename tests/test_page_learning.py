@@ -29,8 +29,8 @@ def page_of(books: BooksOnDisk, *reviews: dict[str, Any], **changes: Any) -> Pag
 
 def test_the_verdict_comes_first_with_its_reason_and_what_would_change_it(books: BooksOnDisk) -> None:
     assert (
-        "Can it be believed verdict unproven : too few signals: 7 would change it More days, if they are like those so "
-        "far: 13 more trades at the present 0.6 a day. That makes 35 judged days in place of 12 (a DAYS_BACK of about"
+        "Can it be believed verdict unproven : too few signals: 7 would change it More days like those so far would "
+        "be enough: 13 more trades needed, at 0.6 a day so far. That makes 35 judged days in place of 12 (a"
     ) in page_of(books).text
 
 
@@ -55,7 +55,7 @@ def test_publication_origin_hindsight_and_trials_are_told(books: BooksOnDisk) ->
         "published yes: there is no model in use to compare with",
         "rows 93,637, worth 426 independent ones",
         "81% of the examples still chosen by hindsight",
-        "the best of 3 configurations judged so far would show by luck is 91.00%",
+        "The chance that this one is better than such a lucky find is 91.00%",
     ):
         assert words in text
 
@@ -82,17 +82,17 @@ def test_a_card_with_hardly_anything_on_it_is_no_error(books: BooksOnDisk) -> No
 # --- what a confidence meant -----------------------------------------------------------------------------------------
 
 
-def test_calibration_says_what_a_confidence_meant_beside_a_perfect_forecast(books: BooksOnDisk) -> None:
+def test_calibration_says_what_a_confidence_meant_beside_an_exact_one(books: BooksOnDisk) -> None:
     page = page_of(books)
     assert page.tables["Calibration"] == [
-        ["mean confidence", "profitable, %", "a perfect forecast, %", "of rows", "so", "plot"],
+        ["mean confidence", "profitable, %", "if exact, %", "of rows", "so", "plot"],
         ["0.65", "58.01%", "55.00% to 75.00%", "412", "as promised", ""],
         ["0.75", "52.00%", "61.00% to 89.00%", "100", "less than promised", ""],
         ["0.85", "100.00%", "-", "5", "too few days", ""],
     ]
     assert "a confidence around 0.65 meant that 58.01% of 412 rows were profitable" in page.text
     assert "Trades of a confidence of 0.43 earn nothing (break-even)." in page.text
-    assert "the grey band where a perfect forecast's share would lie in nine of ten cases" in page.text
+    assert "the grey band where the dot would fall nine times in ten if the confidence were exact" in page.text
 
 
 # --- what outcomes taught --------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_trades_that_were_not_made_say_what_they_have_shown(books: BooksOnDisk) 
     for words in (
         "shadow trades 25 shadow trades on 6 days, +0.52% each after cost: skill shown",
         "not taken too few: 7 signals not taken on 2 days have settled",
-        "followed so far 54 settled, 4 waiting for their outcome",
+        "followed so far 54 ended, 4 open",
         "Shadow trades are the ones a lower threshold would have made",
     ):
         assert words in text
