@@ -252,7 +252,7 @@ def halt(settings: Settings) -> Finding:
     books = Books(local_time, read_events(settings.MODELS_DIR / "journal.jsonl"))
     why = in_force(settings.MODELS_DIR, books.halt)
     if why is None:
-        return Finding("halt", True, "none: what is bought is up to the signals")
+        return Finding("halt", True, "not halted")
     return Finding("halt", False, f"{why}. Nothing is bought until python live_trader.py --resume")
 
 

@@ -122,9 +122,10 @@ def _what_would_undo(card: Mapping[str, Any]) -> str:
     again = "Every training judges anew, on newer days"
     if not error or mean / error <= _critical(days):
         return f"{again}; by the numbers on this card the next may find it unproven."
-    day = percent(undoing_day(mean, error, days), "+")
+    day = undoing_day(mean, error, days)
+    earned = f"lost more than {percent(-day)}" if day < 0 else f"earned less than {percent(day, '+')}"
     return (
-        f"{again}. If the next judged day earned less than {day} of a position (so far days average "
+        f"{again}. If the next judged day {earned} of a position (so far days average "
         f"{percent(mean, '+')}), the profit could no longer be told from luck, and the model would be called unproven."
     )
 

@@ -20,8 +20,8 @@ from market.hours import new_york
 SHOWN_SIGNALS = 500  # the newest
 
 _SIGNALS = (
-    "A signal is a symbol whose confidence newly rises to the threshold; while it stays above, it is not one again, so "
-    "the highest confidence of a day may lie between two of them."
+    "A signal is a symbol whose confidence newly rises to the threshold. One that stays above counts once, so the "
+    "highest confidence of a day may come in a minute that is not listed."
 )
 _SESSIONS = (
     "Confidence is the model's probability that a trade opened then is profitable after cost; break-even is the one at "

@@ -140,8 +140,8 @@ def judge(reference: Mapping[str, Any], features: Array, names: Sequence[str]) -
     shifts.sort(key=lambda shift: -shift.psi / shift.level)
     joint, amber, red = float(np.mean(relative)), reference["joint"]["amber"], reference["joint"]["red"]
     light = _light(joint, amber, red)
-    words = f"features lie {joint:.1f} times as far from the training days as those from each other"
-    words += f" (amber above {amber:.1f}, red above {red:.1f})"
+    words = f"the day's inputs differ from the training days {joint:.1f} times as much as an ordinary training day "
+    words += f"differs from the others (amber above {amber:.1f}, red above {red:.1f})"
     if light != "green":
         words += "; most: " + ", ".join(
             f"{shift.feature} (PSI {shift.psi:.2f}, usually below {shift.level:.2f})" for shift in shifts[:3]

@@ -92,17 +92,18 @@ def _win_rate(bin_: int, trades: Array, confidence: Array, won: Array) -> WinRat
     miss = float((won - confidence).sum() / count)
     error = _standard_error(trades, won - confidence)
     promised, share = float(confidence.sum() / count), float(won.sum() / count)
-    correction = 0.0
+    correction, uncertain = 0.0, f"uncertain by {100 * (error or 0.0):.1f} points"
     if error is None or count < MIN_TRADES_TO_ACT or days < MIN_DAYS_TO_ACT:
-        words = f"too few to tell, {MIN_TRADES_TO_ACT} on {MIN_DAYS_TO_ACT} days are needed"
+        words = f"too few to tell, it takes {MIN_TRADES_TO_ACT} on {MIN_DAYS_TO_ACT} days"
     elif abs(miss) <= STANDARD_ERRORS_TO_ACT * error:
-        words = f"within chance (+/- {error:.1%})"
+        words = f"the difference may be chance ({uncertain})"
     elif miss > 0:
-        words = f"better than promised (+/- {error:.1%}), not relied on"
+        words = f"more than promised ({uncertain}), which is not relied on"
     else:
         correction = miss * TYPICAL_MISS**2 / (TYPICAL_MISS**2 + error**2)
-        words = f"worse than promised (+/- {error:.1%}), counts {-correction:.3f} less"
-    words = f"{promised:.2f} meant {share:.0%} (trades: {count}, days: {days}): {words}"
+        words = f"fewer than promised ({uncertain}); such confidences are lowered by {-correction:.3f}"
+    trades_, days_ = (f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((count, "trade"), (days, "day")))
+    words = f"of {trades_} on {days_} with an average confidence of {promised:.2f}, {share:.0%} won: {words}"
     low, high = float(_EDGES[bin_]), float(_EDGES[bin_ + 1])
     return WinRate(low, high, count, days, promised, share, error, correction, words)
 

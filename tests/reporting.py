@@ -86,9 +86,9 @@ REVIEW: dict[str, Any] = {
     "model_id": "20260227_200000",
     "drift": {
         "light": "amber",
-        "words": "features lie 3.0 times as far apart; most: atr_14",
+        "words": "the day's inputs differ 3.0 times as much; most: atr_14",
         "parts": {
-            "features": {"light": "amber", "words": "features lie 3.0 times as far apart; most: atr_14"},
+            "features": {"light": "amber", "words": "the day's inputs differ 3.0 times as much; most: atr_14"},
             "signals": {"light": "green", "words": "0.41% of today's predictions reach the threshold"},
             "calibration": {"light": None, "words": "0 settled days"},
         },
@@ -116,7 +116,7 @@ REVIEW: dict[str, Any] = {
     "win_rates": [
         {
             "low": 0.65, "high": 0.7, "trades": 240, "days": 30, "confidence": 0.67, "won": 0.5, "standard_error": 0.03,
-            "correction": -0.042, "words": "0.67 meant 50% (trades: 240, days: 30): worse than promised",
+            "correction": -0.042, "words": "of 240 trades on 30 days, 50% won: fewer than promised",
         },
     ],
     "followed": {

@@ -127,9 +127,11 @@ def test_a_proven_model_says_which_day_would_undo_it() -> None:
     words = what_would_change(card() | {"proven": True}, ABOVE)
     day = undoing_day(0.02, 0.005, 12)
     assert words.endswith(
-        f"If the next judged day earned less than {day:+.2%} of a position (so far days average +2.00%), the profit "
+        f"If the next judged day lost more than {-day:.2%} of a position (so far days average +2.00%), the profit "
         "could no longer be told from luck, and the model would be called unproven."
     )
+    slim = what_would_change(card(days=5, daily_standard_error=0.0093) | {"proven": True}, ABOVE)
+    assert f"earned less than {undoing_day(0.02, 0.0093, 5):+.2%} of a position" in slim
 
 
 @pytest.mark.parametrize(("mean", "deviation", "days"), [(0.02, 0.02, 12), (0.01, 0.012, 9), (0.05, 0.01, 24)])
@@ -166,7 +168,7 @@ def test_the_gate_that_the_verdict_names_is_among_those_that_would_have_to_open(
         figures = card() | {"money": money(table, 0.65, 10), "proven": verdict.holds}
         words = what_would_change(figures, by_day(trades, "excess", table["session"].unique()))
         if verdict.holds:
-            assert words.startswith("Every training judges anew, on newer days. If the next judged day earned")
+            assert words.startswith("Every training judges anew, on newer days. If the next judged day ")
         elif len(trades):
             gate = next(gate for gate in GATES if verdict.reason.startswith(gate))
             seen.add(gate)

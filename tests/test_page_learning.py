@@ -126,7 +126,7 @@ def test_trades_that_were_not_made_say_what_they_have_shown(books: BooksOnDisk) 
 
 def test_win_rates_stand_by_confidence_with_the_correction_that_acts(books: BooksOnDisk) -> None:
     assert page_of(books, REVIEW).tables["Win rates"][1:] == [
-        ["0.65 to 0.70", "-0.042", "0.67 meant 50% (trades: 240, days: 30): worse than promised"]
+        ["0.65 to 0.70", "-0.042", "of 240 trades on 30 days, 50% won: fewer than promised"]
     ]
 
 
@@ -142,7 +142,7 @@ def test_an_evening_without_fills_or_trades_says_so(books: BooksOnDisk) -> None:
 
 def test_the_drift_light_is_a_word_and_a_shape_and_has_its_three_parts(books: BooksOnDisk) -> None:
     page = page_of(books, REVIEW)
-    assert "on 2026-03-02 ▲ amber: features lie 3.0 times as far apart; most: atr_14" in page.text
+    assert "on 2026-03-02 ▲ amber: the day's inputs differ 3.0 times as much; most: atr_14" in page.text
     assert [row[:2] for row in page.tables["Three lights"][1:]] == [
         ["features", "▲ amber"], ["signals", "● green"], ["calibration", "not known"],
     ]  # fmt: skip

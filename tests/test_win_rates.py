@@ -67,8 +67,8 @@ def test_a_small_bin_by_hand() -> None:
         outcomes((0.66, 1, "Mon"), (0.68, 0, "Mon"), (0.69, 1, "Tue"), (0.50, 0, "Mon"), (0.69, 1, "Tue"))
     )
     assert first == WinRate(
-        0.5, 0.55, 1, 1, 0.5, 0.0, None, 0.0, "0.50 meant 0% (trades: 1, days: 1): too few to tell, "
-        "200 on 20 days are needed"
+        0.5, 0.55, 1, 1, 0.5, 0.0, None, 0.0,
+        "of 1 trade on 1 day with an average confidence of 0.50, 0% won: too few to tell, it takes 200 on 20 days",
     )  # fmt: skip
     assert (second.low, second.high, second.trades, second.days, second.correction) == (0.65, 0.7, 4, 2, 0.0)
     assert (second.confidence, second.won) == pytest.approx((0.68, 0.75))
@@ -185,21 +185,22 @@ def test_a_shortfall_by_hand() -> None:
     assert rate.standard_error == pytest.approx(error)
     assert rate.correction == pytest.approx(-0.17 * TYPICAL_MISS**2 / (TYPICAL_MISS**2 + error**2))
     assert rate.words == (
-        "0.67 meant 50% (trades: 200, days: 20): worse than promised (+/- 2.3%), counts 0.140 less"
-    )  # fmt: skip
+        "of 200 trades on 20 days with an average confidence of 0.67, 50% won: fewer than promised (uncertain by 2.3 "
+        "points); such confidences are lowered by 0.140"
+    )
 
 
 @pytest.mark.parametrize(
     ("won_a_day", "words"),
     [
-        ((0, 10), "0.67 meant 50% (trades: 200, days: 20): within chance (+/- 11.5%)"),
-        ((8, 9), "0.67 meant 85% (trades: 200, days: 20): better than promised (+/- 1.1%), not relied on"),
+        ((0, 10), "50% won: the difference may be chance (uncertain by 11.5 points)"),
+        ((8, 9), "85% won: more than promised (uncertain by 1.1 points), which is not relied on"),
     ],
 )
 def test_what_is_within_chance_or_better_than_promised_does_not_act(won_a_day: tuple[int, int], words: str) -> None:
     [rate] = win_rates(even(20, 10, won_a_day))
     assert rate.correction == 0
-    assert rate.words == words
+    assert rate.words == f"of 200 trades on 20 days with an average confidence of 0.67, {words}"
 
 
 def test_ten_points_too_confident_are_taken_off_once_it_is_clear_and_the_more_so_the_more_days() -> None:
