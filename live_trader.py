@@ -108,7 +108,7 @@ def _trade_the_past(arguments: argparse.Namespace, settings: Settings, console: 
         console.print(Panel(BANNER, title="SIMULATED MARKET", style="bold"))
     span = f"{sessions[0].day} to {sessions[-1].day}"
     console.print(f"trading {plural(len(sessions), 'session')}, {span}, training every night at {settings.TRAIN_TIME}")
-    console.print(f"bought is what reaches a confidence of {settings.MIN_CONFIDENCE:.2f} (MIN_CONFIDENCE)")
+    console.print(f"a symbol is bought when its confidence reaches {settings.MIN_CONFIDENCE:.2f} (MIN_CONFIDENCE)")
     if not ACCELERATED:
         seconds = PLAIN_TRAINING_SECONDS * (len(sessions) + 1)
         console.print(f"without scikit-learn-intelex a night takes longer: about {seconds} s for this run on 2 cores")

@@ -244,7 +244,8 @@ def _why(predictor: MLPredictor, symbol: str, settings: Settings, console: Conso
     model, review = predictor.model(now), predictor.review(now)
     no = first_no(predictor.newest(symbol), last_opened(now), settings, model.card, review, books)
     closed = None if is_open(now) else "market is closed"
-    console.print(f"first no: {no or closed or 'none; only the broker can still refuse (buying power, its own state)'}")
+    against = no or closed or "none; only the broker can still refuse (buying power, its own state)"
+    console.print(f"first reason not to buy: {against}")
     return 0, {"prediction": told, **sides, "first_no": no or closed}
 
 

@@ -126,7 +126,7 @@ def show(training: Training, console: Console) -> None:
     console.print(_importances(card))
     if card["consider_removing"]:
         names = ", ".join(card["consider_removing"])
-        console.print(f"of no use over several models, consider removing (LEFT_OUT_FEATURES): {names}")
+        console.print(f"the newest models did as well without these, consider removing (LEFT_OUT_FEATURES): {names}")
     console.print(trials(card))
     if card["selection"]["by_hindsight"]:
         console.print(f"{percent(card['selection']['by_hindsight'])} of the examples were chosen by hindsight")
@@ -153,7 +153,7 @@ def _scores(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("recall", percent(s["recall"]), threshold),
         ("calibration error", number(s["ece"], digits=3), luck),
         ("Brier score, log loss", number(s["brier"], digits=3), number(s["log_loss"], digits=3)),
-        ("break-even confidence", number(card["baseline"]["break_even_confidence"]), "such a trade earns nothing"),
+        ("break-even confidence", number(card["baseline"]["break_even_confidence"]), "its trades earn 0 on average"),
         ("highest confidence", number(s["highest_confidence"]), f"rows at lower thresholds: {listed_at(lower)}"),
     ]  # fmt: skip
 
@@ -169,9 +169,9 @@ def _money(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             percent(m["one_bar_later_per_trade"], "+"),
             "a profit that vanishes then does not count as skill",
         ),
-        ("  above matched entries", percent(m["excess_per_trade"], "+"), "of the same day and half hour"),
+        ("  above other entries", percent(m["excess_per_trade"], "+"), "of the same day and half hour"),
         ("net return per day", percent(m["daily"], "+"), f"standard error {percent(m['daily_standard_error'])}"),
-        ("  random entries", percent(m["random_mean"], "+"), f"as many a day; nine of ten in {span}"),
+        ("  random entries", percent(m["random_mean"], "+"), f"as many a day; nine of ten accounts earn {span}"),
         ("always buying", percent(baseline["always_buy_net_return"], "+"), "per trade, after cost"),
         ("buying and holding", percent(baseline["hold_net_return"], "+"), "over all these days, mean of the symbols"),
     ]

@@ -214,7 +214,7 @@ def _words(record: Review, costs: Sequence[LearntCost]) -> Iterable[str]:
         more = ", ..." if len(acting) > NAMED else ""
         down = plural(len(record["turned_down"]), "signal")
         yield f"learnt costs beyond the assumed ones: {named}{more}; {down} turned down for it today"
-    counts = f"{followed['settled']} settled, {followed['waiting']} waiting"
-    yield f"followed though not traded: {counts}; {followed['evidence'][SHADOW]['reason']}"
+    counts = f"{followed['settled']} ended, {followed['waiting']} open"
+    yield f"trades not made: {counts}; {followed['evidence'][SHADOW]['reason']}"
     if record["verification"]:
         yield record["verification"]["words"]

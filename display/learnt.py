@@ -216,8 +216,8 @@ def costs_in_words(learnt: Learnt, review: Review) -> str:
     """How many symbols cost more than assumed, and how many signals that turned down."""
     acting, traded_lately = (len(costs) for costs in (dear(review), review["costs"]))
     return (
-        f"{acting} of {plural(traded_lately, 'symbol')} traded lately cost more than the label assumes; there a "
-        f"confidence counts less. Turned down for it: {plural(len(review['turned_down']), 'signal')} on "
+        f"{acting} of {plural(traded_lately, 'symbol')} traded lately cost more than the training assumes, so their "
+        f"confidence is lowered. Turned down for that: {plural(len(review['turned_down']), 'signal')} on "
         f"{review['session']}, {learnt.turned_down():,} over {plural(len(learnt.reviews), 'review')}."
     )
 

@@ -43,8 +43,8 @@ _DRIFT = (
 )
 _FOLLOWED = (
     "Shadow trades are the ones a lower threshold would have made; signals not taken are those that a rule stopped. "
-    "Both settle as if they had been made, and are proven like a model: daily net return, and its margin over entries "
-    "of the same half hours, above 0 with 95% confidence."
+    "Both are followed to their end as if they had been made. Like a model they show skill where, with 95% confidence, "
+    "their days earn more than 0 after cost, and more than other entries of the same half hours."
 )
 _VERIFIED = "The day's predictions, made once more from the bars that the day has in the end."
 

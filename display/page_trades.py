@@ -58,7 +58,9 @@ def equity(report: Report, held_against: Comparisons) -> Iterable[str]:
     invested = report.exposure().tail(len(newest)).mean() * newest["equity"].iloc[0] if len(newest) else 0.0
     yield curve(newest, mean if invested else None, random, market_name="market mean", invested=invested)
     if chance is not None:
-        yield note(f"{chance.words} What they earn is luck and the market; skill is what stands above.")
+        yield note(
+            f"{chance.words} What they earn is luck and the market; skill is what the account earns beyond that."
+        )
     if held_against.without:
         yield note(held_against.without)
     elif mean is not None and newest["time"].iloc[-1] - mean["time"].iloc[-1] > LAGGING:

@@ -154,10 +154,11 @@ def learn(legs: pd.DataFrame, session: int) -> list[LearntCost]:
 def _words(fills: int, faded: float, mean: float, error: float, extra_cost: float) -> str:
     counted = "1 fill" if fills == 1 else f"{fills} fills"
     side = "worse" if mean > 0 else "better"
-    measured = f"{counted} (faded to {faded:.1f}), each {abs(mean):.3%} {side} than assumed (+/- {error:.3%})"
+    by = f"{abs(mean):.3%} {side} than assumed (uncertain by {error:.3%})"
+    measured = f"{counted} (with age they count as {faded:.1f}), each {by}"
     if extra_cost > 0:
         return f"{measured}: a round trip counts {extra_cost:.2%} more"
-    return f"{measured}: {'within chance' if abs(mean) <= DEAD_BAND * error else 'not relied on'}"
+    return f"{measured}: {'which may be chance' if abs(mean) <= DEAD_BAND * error else 'not relied on'}"
 
 
 class CostAdjustment:

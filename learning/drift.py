@@ -176,8 +176,9 @@ def signal_rate(card_rates: Sequence[float], today: float) -> Drift:
     scatter = max(float(np.std(roots, ddof=1)), RATE_SD_FLOOR) * np.sqrt(1 + 1 / days)
     distance = abs(float(np.arcsin(np.sqrt(today)) - roots.mean()))
     light = _light(distance / scatter, _student(AMBER, days - 1), _student(RED, days - 1))
-    usual = f"{np.mean(card_rates):.2%} on {len(card_rates)} days of the card, {max(card_rates):.2%} at most"
-    return Drift(light, f"{today:.2%} of today's predictions reach the threshold; {usual}")
+    usual = f"{np.mean(card_rates):.2%} on average, {max(card_rates):.2%} at most"
+    judged = f"on the {len(card_rates)} days the model was judged by"
+    return Drift(light, f"{today:.2%} of the day's predictions reach the threshold; {judged} {usual}")
 
 
 def calibration_drift(card_gaps: Sequence[float], recent_gaps: Sequence[float]) -> Drift:
@@ -197,8 +198,8 @@ def calibration_drift(card_gaps: Sequence[float], recent_gaps: Sequence[float]) 
     return Drift(
         light,
         f"confidence was {abs(recent):.2f} {'above' if recent > 0 else 'below'} the share of profitable trades on "
-        f"{len(recent_gaps)} settled days; {abs(learnt):.2f} {'above' if learnt > 0 else 'below'} on the card's "
-        f"{len(card_gaps)}",
+        f"{len(recent_gaps)} settled days; on the {len(card_gaps)} days the model was judged by it was "
+        f"{abs(learnt):.2f} {'above' if learnt > 0 else 'below'}",
     )
 
 

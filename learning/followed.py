@@ -168,10 +168,10 @@ def evidence(followed: pd.DataFrame, kind: str | None) -> Verdict:
     name = "followed trades" if kind is None else NAME_OF[kind]
     words = f"{len(trades)} {name} on {len(daily)} day{'' if len(daily) == 1 else 's'}"
     if len(trades) < MIN_TRADES or len(daily) < MIN_TRADE_DAYS:
-        return Verdict(False, f"too few: {words} have settled, {MIN_TRADES} on {MIN_TRADE_DAYS} are needed")
+        return Verdict(False, f"too few to judge: {words} have ended, it takes {MIN_TRADES} on {MIN_TRADE_DAYS}")
     skill = all(above_zero(daily[column].to_numpy()) for column in daily)
     net, excess = trades["net_return"].mean(), trades["excess"].mean()
-    words += f", {net:+.2%} each after cost, {excess:+.2%} against matched entries"
+    words += f", {net:+.2%} each after cost, {excess:+.2%} against other entries of the same half hours"
     return Verdict(skill, f"{words}: {'skill' if skill else 'no skill'} shown")
 
 

@@ -89,7 +89,7 @@ REVIEW: dict[str, Any] = {
         "words": "the day's inputs differ 3.0 times as much; most: atr_14",
         "parts": {
             "features": {"light": "amber", "words": "the day's inputs differ 3.0 times as much; most: atr_14"},
-            "signals": {"light": "green", "words": "0.41% of today's predictions reach the threshold"},
+            "signals": {"light": "green", "words": "0.41% of the day's predictions reach the threshold"},
             "calibration": {"light": None, "words": "0 settled days"},
         },
         "features": [
@@ -100,7 +100,7 @@ REVIEW: dict[str, Any] = {
     "costs": [
         {
             "symbol": "AAPL", "legs": 3.2, "mean": -1e-7, "standard_error": 9e-5, "extra_cost": 0.0,
-            "words": "4 fills, each 0.000% better than assumed: within chance",
+            "words": "4 fills, each 0.000% better than assumed: which may be chance",
         },
         {
             "symbol": "NVDA", "legs": 3.2, "mean": 0.003, "standard_error": 9e-5, "extra_cost": 0.0042,
@@ -124,7 +124,7 @@ REVIEW: dict[str, Any] = {
         "settled": 54,
         "evidence": {
             "shadow": {"holds": True, "reason": "25 shadow trades on 6 days, +0.52% each after cost: skill shown"},
-            "not taken": {"holds": False, "reason": "too few: 7 signals not taken on 2 days have settled"},
+            "not taken": {"holds": False, "reason": "too few to judge: 7 signals not taken on 2 days have ended"},
         },
     },
     "verification": {

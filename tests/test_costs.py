@@ -250,7 +250,8 @@ def test_four_equal_legs_by_hand() -> None:
     assert cost.standard_error == pytest.approx(0.0005 / 2)  # the least spread, and four legs
     assert cost.extra_cost == pytest.approx(2 * 0.01 * 4 / 7)
     assert cost.words == (
-        "4 fills (faded to 4.0), each 1.000% worse than assumed (+/- 0.025%): a round trip counts 1.14% more"
+        "4 fills (with age they count as 4.0), each 1.000% worse than assumed (uncertain by 0.025%): a round trip "
+        "counts 1.14% more"
     )
 
 
@@ -292,7 +293,7 @@ def test_two_legs_that_agree_stand_on_the_spread_of_the_others() -> None:
     assert among_wild.standard_error > 0.001
     assert alone.extra_cost > 0
     assert among_wild.extra_cost == 0
-    assert among_wild.words.endswith("worse than assumed (+/- 0.209%): within chance")
+    assert among_wild.words.endswith("worse than assumed (uncertain by 0.209%): which may be chance")
 
 
 def test_a_symbol_whose_fills_are_known_has_an_error_of_its_own() -> None:

@@ -173,7 +173,7 @@ def test_the_predictor_says_why(
     told = json.loads(result.stdout.strip().splitlines()[-1])
     assert told["first_no"] == no or (no is None and told["first_no"])  # the market is closed by then
     assert bool(told["for"]) == bool(told["against"]) == (no is None)
-    assert f"first no: {told['first_no']}" in result.stdout
+    assert f"first reason not to buy: {told['first_no']}" in result.stdout
 
 
 def snippets(document: Path) -> list[str]:

@@ -306,7 +306,7 @@ def test_an_ordinary_signal_rate_is_green_and_another_one_is_not() -> None:
     assert signal_rate(card, 0.15).light == "amber"
     assert signal_rate(card, 0.5).light == "red"
     assert signal_rate(card, 0.15).words.startswith(
-        "15.00% of today's predictions reach the threshold; 3.80% on 15 days"
+        "15.00% of the day's predictions reach the threshold; on the 15 days the model was judged by 3.80% on average"
     )
 
 
@@ -356,7 +356,8 @@ def test_one_settled_day_is_judged_by_the_scatter_of_the_card() -> None:
 def test_the_words_say_which_way_confidence_was_off() -> None:
     card = [0.01, -0.02, 0.0, 0.02, -0.01]
     assert calibration_drift(card, [0.21, 0.19]).words == (
-        "confidence was 0.20 above the share of profitable trades on 2 settled days; 0.00 below on the card's 5"
+        "confidence was 0.20 above the share of profitable trades on 2 settled days; on the 5 days the model was "
+        "judged by it was 0.00 below"
     )
     assert "0.20 below the share" in calibration_drift(card, [-0.2]).words
 

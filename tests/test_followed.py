@@ -316,8 +316,8 @@ def test_evidence_says_how_much_and_that_it_is_none() -> None:
     assert not verdict.holds
     mean = net_return.mean()
     assert verdict.reason == (
-        f"25 shadow trades on 5 days, {mean:+.2%} each after cost, {mean + 0.0015:+.2%} against matched entries: "
-        "no skill shown"
+        f"25 shadow trades on 5 days, {mean:+.2%} each after cost, {mean + 0.0015:+.2%} against other entries of the "
+        "same half hours: no skill shown"
     )
 
 
@@ -325,7 +325,7 @@ def test_gains_above_nothing_and_above_matched_entries_are_skill() -> None:
     gains = np.random.default_rng(1).normal(0.01, 0.005, (6, 5))
     verdict = evidence(settled_trades(gains, 0.002), SHADOW)
     assert verdict.holds
-    assert verdict.reason.endswith("against matched entries: skill shown")
+    assert verdict.reason.endswith("against other entries of the same half hours: skill shown")
     assert not evidence(settled_trades(gains, 0.01), SHADOW).holds  # everything rose
     assert not evidence(settled_trades(gains - 0.01, -0.008), SHADOW).holds  # it lost less than others
 
@@ -336,8 +336,8 @@ def test_too_few_trades_or_days_are_no_evidence(days: int, count: int) -> None:
     verdict = evidence(settled_trades(gains), SHADOW)
     assert not verdict.holds
     assert verdict.reason == (
-        f"too few: {days * count} shadow trades on {days} days have settled, "
-        f"{MIN_TRADES} on {MIN_TRADE_DAYS} are needed"
+        f"too few to judge: {days * count} shadow trades on {days} days have ended, "
+        f"it takes {MIN_TRADES} on {MIN_TRADE_DAYS}"
     )
 
 

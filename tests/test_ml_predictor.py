@@ -504,7 +504,7 @@ def test_why_shows_what_spoke_for_and_against_and_the_first_gate_that_says_no(
         assert all(row[3].startswith("+" if side == "for" else "-") for row in shown)
         assert shown
     assert told["first_no"] == f"confidence {told['prediction']['confidence']:.2f} is below 0.99"
-    assert lines[-1] == f"first no: {told['first_no']}"
+    assert lines[-1] == f"first reason not to buy: {told['first_no']}"
 
 
 def bought(settings: Settings, symbol: str) -> None:
@@ -544,7 +544,7 @@ def test_why_asks_the_gates_that_the_trader_asks(
     out = capsys.readouterr().out
     told = json.loads(out.splitlines()[-1])["first_no"]
     assert told == first_no or (first_no is not None and told.startswith(first_no))
-    assert ("first no: none; only the broker can still refuse" in out) == (first_no is None)
+    assert ("first reason not to buy: none; only the broker can still refuse" in out) == (first_no is None)
 
 
 def test_why_of_a_symbol_that_has_no_bars_names_that_and_shows_no_features(

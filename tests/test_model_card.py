@@ -221,9 +221,9 @@ def test_the_screen_shows_scores_and_money_with_their_errors_beside_what_needs_n
     assert f"{m['net_return_per_trade']:+.2%}" in shown["net return per trade"]
     assert f"{m['trades']} trades on {m['days_traded']} days, after cost" in shown["net return per trade"]
     assert percent(m["one_bar_later_per_trade"], "+") in shown["entered one bar later"]
-    assert f"{m['excess_per_trade']:+.2%}" in shown["above matched entries"]
+    assert f"{m['excess_per_trade']:+.2%}" in shown["above other entries"]
     assert f"standard error {m['daily_standard_error']:.2%}" in shown["net return per day"]
-    assert f"nine of ten in {m['random_low']:+.2%} to {m['random_high']:+.2%}" in shown["random entries"]
+    assert f"nine of ten accounts earn {m['random_low']:+.2%} to {m['random_high']:+.2%}" in shown["random entries"]
     assert f"{card['baseline']['hold_net_return']:+.2%}" in shown["buying and holding"]
 
 

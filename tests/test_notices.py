@@ -111,7 +111,7 @@ def test_a_halt_says_why_and_the_cure_and_a_resume_from_what() -> None:
 
 
 def test_red_drift_is_said_without_the_rest_of_the_review() -> None:
-    (notice,) = said(duty("review", "done", "drift red: volume is five-fold\n  followed though not traded: 3 settled"))
+    (notice,) = said(duty("review", "done", "drift red: volume is five-fold\n  trades not made: 3 ended"))
     assert notice.alarm
     assert (notice.title, notice.body) == ("drift is red", "review of 2026-03-02: drift red: volume is five-fold")
 

@@ -102,8 +102,8 @@ def test_learnt_costs_are_shown_dearest_first_with_the_signals_they_turned_down(
     earlier = REVIEW | {"session": "2026-02-27", "turned_down": REVIEW["turned_down"] * 2}
     page = page_of(books, earlier, REVIEW)
     assert (
-        "1 of 2 symbols traded lately cost more than the label assumes; there a confidence counts less. "
-        "Turned down for it: 1 signal on 2026-03-02, 3 over 2 reviews."
+        "1 of 2 symbols traded lately cost more than the training assumes, so their confidence is lowered. "
+        "Turned down for that: 1 signal on 2026-03-02, 3 over 2 reviews."
     ) in page.text
     assert [row[:2] for row in page.tables["Learnt costs"][1:]] == [["NVDA", "0.42%"], ["AAPL", "0.00%"]]
     assert page.tables["Learnt costs"][1][2].endswith("a round trip counts 0.42% more")
@@ -117,7 +117,7 @@ def test_trades_that_were_not_made_say_what_they_have_shown(books: BooksOnDisk) 
     text = page_of(books, REVIEW).text
     for words in (
         "shadow trades 25 shadow trades on 6 days, +0.52% each after cost: skill shown",
-        "not taken too few: 7 signals not taken on 2 days have settled",
+        "not taken too few to judge: 7 signals not taken on 2 days have ended",
         "followed so far 54 ended, 4 open",
         "Shadow trades are the ones a lower threshold would have made",
     ):

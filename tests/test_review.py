@@ -223,7 +223,7 @@ def test_the_signal_rate_is_that_of_the_models_own_confidence(three_days: Settin
     day = PredictionLog(three_days.MODELS_DIR / "predictions").of_day(str(LAST.day))
     own, final = ((day[name] >= three_days.MIN_CONFIDENCE).mean() for name in ("model_confidence", "confidence"))
     assert own > final
-    assert newest["drift"]["parts"]["signals"]["words"].startswith(f"{own:.2%} of today's predictions")
+    assert newest["drift"]["parts"]["signals"]["words"].startswith(f"{own:.2%} of the day's predictions")
 
 
 def test_calibration_is_judged_by_days_whose_trades_have_all_had_their_time(
@@ -350,7 +350,7 @@ def test_what_there_is_to_say_is_what_was_written_down(settings: Settings, bars:
     kept = Reviews(settings.MODELS_DIR / "reviews").newest(EVENING)
     assert kept is not None
     assert said.split("\n  ") == kept["words"]
-    assert [line.split()[0] for line in kept["words"]] == ["drift", "learnt", "followed", "1,170"]
+    assert [line.split()[0] for line in kept["words"]] == ["drift", "learnt", "trades", "1,170"]
 
 
 def test_an_evening_of_which_there_is_nothing_to_learn_is_reviewed_all_the_same(
