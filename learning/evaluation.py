@@ -1,10 +1,11 @@
 """How the procedure predicts later time: a purged, expanding walk-forward, calibrated on earlier folds alone.
 
-    sessions   1 2 3 4 5 6 | 7 8 9 | 10 11 12 | ...
-    fold 1     train ----->  score                     (kept for calibrating the next folds)
-    fold 2     train ------------->  calibrate, score
-    fold 3     train ----------------------->  ...
+    sessions   1 2 3 | 4 5 6 | 7 8 9 | 10 11 12 | ...
+    fold 1     train > score                     (kept for calibrating the next folds)
+    fold 2     train --------> calibrate, score
+    fold 3     train ----------------> calibrate, score
 
+The last fold ends at the last session; what makes no whole fold goes to fold 1, which so learns from 3 to 5 sessions.
 A row is trained on only if its trade had settled, and had its whole time, before the fold's first open: nothing of the
 fold is known, and trades that ended early are not over-represented. The fold's probabilities are calibrated on the
 scores of earlier folds alone. What the rows of later folds are worth is said by learning/scores.py.
