@@ -23,6 +23,7 @@ from learning.evaluation import WalkForward
 from learning.money import baselines, money
 from learning.scores import CalibrationByDay, break_even, scores
 from learning.verdicts import Verdict
+from market.hours import NEW_YORK
 
 LOWER_THRESHOLDS = (0.6, 0.55, 0.5)
 
@@ -97,7 +98,7 @@ def make_card(
 
 def days_of_rows(examples: pd.DataFrame) -> NDArray[np.object_]:
     """The New York date of each example."""
-    return examples["timestamp"].dt.tz_convert("America/New_York").dt.date.to_numpy()
+    return examples["timestamp"].dt.tz_convert(NEW_YORK).dt.date.to_numpy()
 
 
 def days_of(examples: pd.DataFrame) -> NDArray[np.object_]:

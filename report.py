@@ -45,7 +45,7 @@ from learning.reviews import Reviews
 from locks import is_held
 from market.bars import NoBars
 from market.clock import utc_now
-from market.hours import local_time
+from market.hours import NEW_YORK, local_time
 from market.simulated_feed import BANNER
 from sources import StateRefused, bar_store, stamp_of
 
@@ -138,7 +138,7 @@ def _signals(books: Books) -> pd.DataFrame:
 
 
 def _new_york(times: pd.Series) -> pd.Series:
-    return pd.to_datetime(times, utc=True).dt.tz_convert("America/New_York")
+    return pd.to_datetime(times, utc=True).dt.tz_convert(NEW_YORK)
 
 
 def read_report(settings: Settings) -> Report:
@@ -198,7 +198,7 @@ def _write(
     def between(first: date, last: date) -> pd.DataFrame:
         if bars is None:
             return bar_store(settings).read(first, last)
-        days = bars["timestamp"].dt.tz_convert("America/New_York").dt.date
+        days = bars["timestamp"].dt.tz_convert(NEW_YORK).dt.date
         return bars[(days >= first) & (days <= last)].reset_index(drop=True)
 
     held_against = compare(report.trades, report.equity, between, **settings.trade_rules())

@@ -31,7 +31,7 @@ from learning.seen_log import SeenLog
 from learning.verification import verify
 from learning.win_rates import win_rates
 from market.feeds import BarFeed
-from market.hours import Session, epoch_minute, market_time
+from market.hours import NEW_YORK, Session, epoch_minute, market_time
 from memory import give_back
 from sources import stamp_of
 
@@ -126,7 +126,7 @@ def _outcomes(books: Books, followed: pd.DataFrame) -> pd.DataFrame:
     closed = [t for t in books.trades.values() if t.status == "CLOSED"]
     rows = [(t.model_confidence, float((t.pnl_amount or 0.0) > 0), t.entry_time[:10]) for t in closed]
     missed = followed[(followed["kind"] == NOT_TAKEN) & followed["net_return"].notna()]
-    days = missed["timestamp"].dt.tz_convert("America/New_York").dt.strftime("%Y-%m-%d")
+    days = missed["timestamp"].dt.tz_convert(NEW_YORK).dt.strftime("%Y-%m-%d")
     rows += list(zip(missed["confidence"], missed["label"], days, strict=True))
     outcomes = pd.DataFrame(rows, columns=["confidence", "won", "session"])
     return outcomes[outcomes["session"].isin(sorted(outcomes["session"].unique())[-OUTCOME_SESSIONS:])]

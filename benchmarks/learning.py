@@ -46,7 +46,7 @@ from learning.prediction_log import PredictionLog
 from learning.scores import scores
 from learning.verdicts import proven
 from market.bars import read_bars
-from market.hours import sessions_between
+from market.hours import NEW_YORK, sessions_between
 from market.recorded_feed import RecordedFeed
 from market.simulated_feed import signature_minutes, simulate_bars
 from replay import run_replay
@@ -223,7 +223,7 @@ def one_drift(seed: int) -> dict[str, list[str]]:
     bars = simulate_bars(SESSIONS, seed=seed, pattern_strength=0.0)
     learnt, judged = SESSIONS[:-10], SESSIONS[-10:]
     past = compute_features(bars[bars["timestamp"] < judged[0].open].reset_index(drop=True)).dropna()
-    day = past["timestamp"].dt.tz_convert("America/New_York").dt.date.to_numpy()
+    day = past["timestamp"].dt.tz_convert(NEW_YORK).dt.date.to_numpy()
     usual = reference(past[FEATURES].to_numpy(), day, FEATURES)
     lights: dict[str, list[str]] = {
         name: [] for name in ("ordinary", "volatility doubled", "volume x 5, every other bar")

@@ -21,6 +21,7 @@ from learning.model_store import ModelStore, NoModel
 from learning.money import by_day, traded
 from learning.reviews import Review, Reviews
 from market.active_list import SOURCE, SYMBOLS
+from market.hours import NEW_YORK
 
 Card = Mapping[str, Any]
 
@@ -107,7 +108,7 @@ def publication(card: Card) -> str:
 
 def origin(card: Card) -> list[tuple[str, str]]:
     """Where a model comes from, from its card."""
-    start, end = (minute(pd.Timestamp(card[at]).tz_convert("America/New_York")) for at in ("train_start", "train_end"))
+    start, end = (minute(pd.Timestamp(card[at]).tz_convert(NEW_YORK)) for at in ("train_start", "train_end"))
     facts = [
         ("model", f"{card['model_type']} {card['stamp']}"),
         ("trained on", f"{start} to {end} New York, {plural(len(card['symbols']), 'symbol')}"),

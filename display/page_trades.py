@@ -14,6 +14,7 @@ from display.figures import Report, each_of, listed, minute, number, percent, pl
 from display.markup import Html, facts, note, table
 from display.plots import curve, drawdown
 from display.plots_trades import trade_charts
+from market.hours import NEW_YORK
 
 _PERFORMANCE = (
     "Of closed trades. Average win and loss are per trade, of the money put in; profit factor is USD won per USD lost; "
@@ -64,7 +65,7 @@ def equity(report: Report, held_against: Comparisons) -> Iterable[str]:
     if held_against.without:
         yield note(held_against.without)
     elif mean is not None and newest["time"].iloc[-1] - mean["time"].iloc[-1] > LAGGING:
-        reach = minute(mean["time"].iloc[-1].tz_convert("America/New_York"))
+        reach = minute(mean["time"].iloc[-1].tz_convert(NEW_YORK))
         yield note(f"Market and random entries reach to {reach}: a day's bars come in its evening.")
     yield drawdown(newest)
 
