@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config import Settings
-from display.figures import NOTHING, number, percent, plural
+from display.figures import LOWER_THRESHOLDS, NOTHING, number, percent, plural
 from display.learnt import trials
 from learning.classifier import versions
 from learning.drift import gaps_by_day, rates_by_day, reference
@@ -24,8 +24,6 @@ from learning.money import baselines, money
 from learning.scores import CalibrationByDay, break_even, scores
 from learning.verdicts import Verdict
 from market.hours import NEW_YORK
-
-LOWER_THRESHOLDS = (0.6, 0.55, 0.5)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ import pandas as pd
 
 from desk.books import Books
 from desk.orders import Account, Execution, Trade
-from display.figures import kind_of_reason, why_nothing_was_bought
+from display.figures import LOWER_THRESHOLDS, kind_of_reason, why_nothing_was_bought
 from market.hours import Session, moment, new_york
 from model_in_use import Prediction
-
-LOWER_THRESHOLDS = (0.60, 0.55, 0.50)
 
 
 @dataclass

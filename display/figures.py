@@ -18,6 +18,7 @@ from desk.journal import Event
 from learning.model_store import ModelStore, NoModel
 
 NOTHING = "-"
+LOWER_THRESHOLDS = (0.60, 0.55, 0.50)  # signals there are counted too: how near it came, where none was bought
 LEARNT = "learnt from outcomes"  # begins the reason of a signal that they turned down
 
 
