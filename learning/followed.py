@@ -22,10 +22,9 @@ import pandas as pd
 
 from durable import move_aside, replace_file, to_json
 from learning.labels import ENTRY_PATIENCE_MINUTES, had_its_time
-from learning.money import HALF_HOUR_MINUTES
 from learning.verdicts import MIN_TRADE_DAYS, MIN_TRADES, Verdict, above_zero
 from market.bars import epoch_minutes
-from market.hours import NEW_YORK, Minutes, market_time, moment
+from market.hours import HALF_HOUR_MINUTES, NEW_YORK, half_hours, market_time, moment
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +127,7 @@ def settle(followed: pd.DataFrame, labels: pd.DataFrame, max_holding_minutes: in
 def _answers(waiting: pd.DataFrame, labels: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Index]]:
     """What `labels` say of each waiting trade so far, and the index of those of which they will never say anything."""
     minutes = epoch_minutes(labels["timestamp"])
-    half_hour, wanted = _half_hour(minutes), _half_hour(epoch_minutes(waiting["timestamp"]))
+    half_hour, wanted = half_hours(minutes), half_hours(epoch_minutes(waiting["timestamp"]))
     ends = (labels["symbol"] != labels["symbol"].shift(-1)).to_numpy()
     last = pd.Series(minutes[ends], labels["symbol"][ends])
     silence = np.where(ends, 0, np.diff(minutes, append=0))  # until the symbol's next bar; 0: there may be one yet
@@ -146,11 +145,6 @@ def _answers(waiting: pd.DataFrame, labels: pd.DataFrame) -> tuple[pd.DataFrame,
         "no bar near enough to enter at": found.index[found["silence"] > ENTRY_PATIENCE_MINUTES],
     }
     return found[["label", "net_return", "settled_at", "exit_reason", "matched"]], hopeless
-
-
-def _half_hour(minutes: Minutes) -> Minutes:
-    time = market_time(minutes)
-    return time.session * 100 + time.into // HALF_HOUR_MINUTES
 
 
 def evidence(followed: pd.DataFrame, kind: str | None) -> Verdict:

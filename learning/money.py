@@ -7,11 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from market.bars import epoch_minutes
-from market.hours import market_time
+from market.hours import half_hours
 
 Array = NDArray[np.float64]
 
-HALF_HOUR_MINUTES = 30
 RANDOM_ACCOUNTS = 500
 _SEED = 0
 
@@ -36,9 +35,9 @@ def tradable(signals: pd.DataFrame, max_open_positions: int) -> pd.DataFrame:
 
 
 def matched_entries(entries: pd.DataFrame) -> pd.Series:
-    """For each entry (timestamp, session, net_return) the mean net return of all entries of its day and half hour."""
-    half_hour = market_time(epoch_minutes(entries["timestamp"])).into // HALF_HOUR_MINUTES
-    matched: pd.Series = entries.groupby([entries["session"], half_hour])["net_return"].transform("mean")
+    """For each entry (timestamp, net_return) the mean net return of all entries of its day and half hour."""
+    half_hour = half_hours(epoch_minutes(entries["timestamp"]))
+    matched: pd.Series = entries["net_return"].groupby(half_hour).transform("mean")
     return matched
 
 

@@ -18,9 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learning.labels import ENTRY_PATIENCE_MINUTES, label_trades
-from learning.money import HALF_HOUR_MINUTES
 from market.bars import epoch_minutes, symbol_slices
-from market.hours import Minutes, last_opened, market_time, moment
+from market.hours import Minutes, half_hours, last_opened, market_time, moment
 
 log = logging.getLogger(__name__)
 
@@ -147,10 +146,9 @@ def market_mean(bars: pd.DataFrame) -> pd.DataFrame:
     """
     minutes = epoch_minutes(bars["timestamp"])
     every = np.unique(minutes)
-    time = market_time(every)
-    half_hour = time.session * 24 + time.into // HALF_HOUR_MINUTES
-    points = every[np.flatnonzero(np.diff(half_hour, append=-1))]
-    first_day = every[time.session == time.session[0]] if len(every) else every
+    points = every[np.flatnonzero(np.diff(half_hours(every), append=-1))]
+    session = market_time(every).session
+    first_day = every[session == session[0]] if len(every) else every
     opens, closes = bars["open"].to_numpy(), bars["close"].to_numpy()
     total, bought, late = np.zeros(len(points)), 0, []
     for symbol, rows in symbol_slices(bars["symbol"]):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 NEW_YORK = pytz.timezone("America/New_York")
 FIRST_DAY, LAST_DAY = date(2005, 1, 1), date(2035, 12, 31)
+HALF_HOUR_MINUTES = 30
 
 Minutes = NDArray[np.int64]
 
@@ -194,6 +195,12 @@ def market_time(minutes: Minutes) -> MarketTime:
     length = (calendar.close - calendar.open)[session]
     ordinal = calendar.start_ordinal[session] + into
     return MarketTime(into < length, session, into, length, ordinal)
+
+
+def half_hours(minutes: Minutes) -> Minutes:
+    """The half hour, of all sessions' in order, that each minute of a session lies in; shape (n,)."""
+    time = market_time(minutes)
+    return time.session * 24 + time.into // HALF_HOUR_MINUTES
 
 
 def market_ordinal(now: datetime) -> int:

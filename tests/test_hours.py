@@ -22,6 +22,7 @@ from market.hours import (
     OutsideCalendar,
     at_new_york,
     epoch_minute,
+    half_hours,
     is_open,
     last_closed,
     last_opened,
@@ -318,6 +319,14 @@ def test_inside_a_session_both_ways_of_counting_market_minutes_agree(minute: int
         assert market_ordinal(moment(minute)) == place.ordinal[0]
     else:
         assert market_ordinal(moment(minute)) == market_ordinal(next_open(moment(minute)))
+
+
+def test_a_half_hour_of_a_session_has_one_number_that_no_other_has() -> None:
+    friday, monday = sessions_between(FRIDAY, MONDAY)
+    minutes = np.concatenate([np.arange(s.minutes) + epoch_minute(s.open) for s in (friday, monday)])
+    numbers = half_hours(minutes).reshape(26, 30)
+    assert (numbers == numbers[:, :1]).all()
+    assert (np.diff(numbers[:, 0]) > 0).all()
 
 
 def test_a_night_a_weekend_and_a_holiday_count_nothing() -> None:
