@@ -221,7 +221,8 @@ class MLPredictor:
             elif kept is None and settings.MARKET == "auto":
                 self._feed = open_market(settings)
             else:
-                self._feed = open_stored(settings, market, settings.DAYS_BACK)
+                # so many calendar days hold no more sessions than that
+                self._feed = open_stored(settings, market, sessions=settings.DAYS_BACK)
         return self._feed
 
 
