@@ -182,7 +182,7 @@ def write_page(
 ) -> Path:
     """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written.
 
-    `bars` are those of the traded sessions; by default the ones kept in DATA_DIR. With `reload_seconds` an open page
+    `bars` are those of the traded sessions; by default what DATA_DIR keeps whole. With `reload_seconds` an open page
     looks for a newer one as often.
     """
     return _write(settings, read_report(settings), path, bars, reload_seconds)
@@ -197,7 +197,8 @@ def _write(
 ) -> Path:
     def between(first: date, last: date) -> pd.DataFrame:
         if bars is None:
-            return bar_store(settings).read(first, last)
+            # Alpaca's day may be stored half in its session; that half is all that recorded bars may ever have.
+            return bar_store(settings).read(first, last, complete=report.market == "alpaca")
         days = bars["timestamp"].dt.tz_convert(NEW_YORK).dt.date
         return bars[(days >= first) & (days <= last)].reset_index(drop=True)
 

@@ -54,11 +54,15 @@ class BarStore:
         days = sorted(date.fromisoformat(path.stem) for path in self._folder.glob("????-??-??.parquet"))
         return [day for day in days if self._note(day)["complete"]] if complete else days
 
-    def read(self, first: date, last: date, symbols: Sequence[str] | None = None) -> pd.DataFrame:
-        """A bars table of the sessions first <= day <= last; all symbols, or those given. Raises NoBars, BadBars."""
-        frames = [self._read_day(day) for day in self.days() if first <= day <= last]
+    def read(
+        self, first: date, last: date, symbols: Sequence[str] | None = None, *, complete: bool = False
+    ) -> pd.DataFrame:
+        """A bars table of the sessions first <= day <= last that are stored (and `complete`); all symbols, or those
+        given. Raises NoBars, BadBars."""
+        frames = [self._read_day(day) for day in self.days(complete=complete) if first <= day <= last]
         if not frames:
-            raise NoBars(f"{self._folder}: no bars from {first} to {last}; run: python build_dataset.py")
+            what, when = ("complete session", " after the close") if complete else ("bars", "")
+            raise NoBars(f"{self._folder}: no {what} from {first} to {last}; run: python build_dataset.py{when}")
         if symbols is not None:
             frames = [frame[frame["symbol"].isin(list(symbols))] for frame in frames]
         table = pd.concat(frames, ignore_index=True)
@@ -72,7 +76,7 @@ class BarStore:
                 f"{self._folder}: no bars are stored. Run: python build_dataset.py, for your own bars with "
                 "--market recorded --bars PATH"
             )
-        return self.read(days[0], days[-1])
+        return self.read(days[0], days[-1], complete=complete)
 
     def update(
         self,

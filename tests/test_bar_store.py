@@ -284,6 +284,16 @@ def test_the_newest_sessions_are_read_and_no_more_than_there_are(store: BarStore
     assert len(store.read_newest(100)) == len(read(store))
 
 
+def test_who_asks_for_complete_sessions_gets_no_half_of_one(store: BarStore) -> None:
+    update(store, FakeMarket(), sessions=[FRIDAY, TUESDAY])
+    update(store, FakeMarket(), sessions=[MONDAY], now=MONDAY.open + 61 * MINUTE)
+    whole = store.read(FRIDAY.day, TUESDAY.day, complete=True)
+    assert sorted(set(whole["timestamp"].dt.date)) == [FRIDAY.day, TUESDAY.day]
+    pd.testing.assert_frame_equal(store.read_newest(complete=True), whole)
+    with pytest.raises(NoBars, match="no complete session from 2026-03-02 to 2026-03-02"):
+        store.read(MONDAY.day, MONDAY.day, complete=True)
+
+
 def test_no_bars_are_refused_with_the_cure(store: BarStore) -> None:
     for reading in (lambda: read(store), lambda: store.read_newest(5)):
         with pytest.raises(NoBars, match=r"python build_dataset\.py"):

@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +21,9 @@ from desk.halt import ask_to_halt
 from desk.journal import Journal
 from desk.orders import Execution
 from learning.followed import COLUMNS, Followed, follow
+from market.bar_store import BarStore
 from market.bars import NoBars
-from market.hours import epoch_minute
+from market.hours import epoch_minute, moment, sessions_between
 from market.simulated_feed import BANNER
 from ml_predictor import MLPredictor
 from trader import LiveTrader, local_time
@@ -99,6 +102,19 @@ A_DAY = (
 )
 
 
+def store_bars(books: BooksOnDisk, now: str) -> None:
+    """AAPL's bars of DAY, as they are kept when they are fetched at `now`."""
+    (session,) = sessions_between(date.fromisoformat(DAY), date.fromisoformat(DAY))
+
+    def fetch(symbols: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+        times = pd.date_range(start, end, freq="min", inclusive="left").as_unit("us")
+        prices = dict.fromkeys(("open", "high", "low", "close"), 250.0)
+        return pd.DataFrame({"symbol": "AAPL", "timestamp": times, **prices, "volume": 1e5})
+
+    store = BarStore(books.settings.DATA_DIR / "bars")
+    assert len(list(store.update(fetch, "iex", ["AAPL"], [session], moment(at(now))))) == 1
+
+
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +165,17 @@ def test_a_profit_factor_needs_a_loss(books: BooksOnDisk) -> None:
     assert "profit factor - " in books.page().text
     assert "average loss - " in books.page().text
     assert "average win +4.00%" in books.page().text
+
+
+def test_a_session_whose_bars_are_fetched_by_half_is_not_compared_before_it_is_whole(books: BooksOnDisk) -> None:
+    books.belong_to("alpaca")
+    books.write(minutes(100_000.0, 100_001.5), bought("AAPL", "10:00", 5, 250.01))
+    store_bars(books, "12:00")
+    page = books.page().text
+    assert "random portfolios" not in page
+    assert "no complete session from 2026-03-02" in page
+    store_bars(books, "16:00")
+    assert "random portfolios" in books.page().text
 
 
 def test_an_open_position_shows_its_levels(books: BooksOnDisk) -> None:
