@@ -66,7 +66,7 @@ def build_dataset(
     All are known, but `driftless` may be NaN for the newest. `close` (USD) is no feature: it is what holding is judged
     by; `driftless` (see `learning.labels`) is the level that probabilities start from. `admitted`, shape (n,), says
     which bars may become examples, None all. Rows that cannot are left out, and `about["left_out"]` counts them by
-    reason.
+    reason; `about["bars_end"]` is the end of the newest bar, beyond which no outcome could be seen.
     """
     features = compute_features(bars)
     labels = label_trades(bars, **trade_rules)
@@ -92,6 +92,7 @@ def build_dataset(
         "rows": len(examples),
         "first": str(examples["timestamp"].min()),
         "last": str(examples["timestamp"].max()),
+        "bars_end": (bars["timestamp"].max() + timedelta(minutes=1)).isoformat(),
         "left_out": left_out,
     }
     return Dataset(examples, described)

@@ -90,16 +90,16 @@ class MLTrainer:
     def _check(self, dataset: Dataset) -> None:
         """Refuse a data set that answers another question than the settings ask."""
         about, settings = dataset.about, self._settings
-        what = None
-        if "driftless" not in dataset.examples.columns:
-            what = "columns"  # by an earlier version
+        how = None
+        if "driftless" not in dataset.examples.columns or "bars_end" not in about:
+            how = "by an earlier version"
         elif about["features"] != FEATURES:
-            what = "features"
+            how = "with other features"
         elif about["trade_rules"] != settings.trade_rules():
-            what = "stop, target, holding limit or cost"
-        if what is not None:
+            how = "with other stop, target, holding limit or cost"
+        if how is not None:
             raise StaleDataset(
-                f"Insufficient training data: {settings.DATA_DIR / 'dataset.parquet'} was made with other {what}. "
+                f"Insufficient training data: {settings.DATA_DIR / 'dataset.parquet'} was made {how}. "
                 "Run: python build_dataset.py"
             )
 
@@ -107,7 +107,8 @@ class MLTrainer:
         settings, examples = self._settings, dataset.examples
         first = pd.Timestamp(now) - timedelta(days=settings.DAYS_BACK + 1)
         known = (examples["settled_at"] <= now) & (examples["timestamp"] >= first)
-        known &= had_its_time(examples["timestamp"], now, settings.MAX_HOLDING_MINUTES)
+        seen = min(now, datetime.fromisoformat(dataset.about["bars_end"]))  # bars may end before now does
+        known &= had_its_time(examples["timestamp"], seen, settings.MAX_HOLDING_MINUTES)
         if settings.SYMBOLS is not None:
             known &= examples["symbol"].isin(settings.SYMBOLS)
         examples = examples[known].reset_index(drop=True)

@@ -162,6 +162,7 @@ def test_a_data_set_comes_back_from_its_files(bars: pd.DataFrame, tmp_path: Path
     assert about["features"] == FEATURES  # the close is none
     assert "close" not in FEATURES
     assert about["as_of"] == EVENING.isoformat()
+    assert datetime.fromisoformat(about["bars_end"]) == SESSIONS[-1].close
 
 
 def test_a_data_set_without_its_description_does_not_count(bars: pd.DataFrame, tmp_path: Path) -> None:

@@ -525,6 +525,18 @@ def test_as_of_hides_what_had_not_settled_by_then(dataset: Dataset, tmp_path: Pa
     assert stored["settled_at"].max() <= then
 
 
+def test_bars_that_end_at_noon_give_no_trade_its_time_in_the_afternoon(tmp_path: Path) -> None:
+    bars, noon = simulate_bars(SESSIONS, ["SIM06", "SIM10"], seed=19), at_new_york(SESSIONS[-1].day, "12:00")
+    settings = settings_in(tmp_path)
+    settings.DATA_DIR.mkdir()
+    feed = RecordedFeed(bars[bars["timestamp"] < noon].reset_index(drop=True))
+    write_dataset(prepare(feed, EVENING, settings), settings)
+    examples = read_dataset(settings).examples
+    early = ~had_its_time(examples["timestamp"], noon, 390)
+    assert {"stop", "target"} >= set(examples["exit_reason"][early]) != set()
+    assert MLTrainer(settings).train().card["rows"] == (~early).sum()
+
+
 @pytest.mark.parametrize("bad", ["2026-02-19T20:00", "2026-02-19", "yesterday", "20:00"])
 def test_a_time_without_a_zone_or_that_is_none_exits_with_2(
     bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -567,12 +579,13 @@ def test_a_data_set_with_other_features_is_refused(
     assert "was made with other features. Run: python build_dataset.py" in err
 
 
+@pytest.mark.parametrize(("unknown", "columns"), [("selection", ["close", "driftless"]), ("bars_end", [])])
 def test_a_data_set_by_an_earlier_version_is_refused(
-    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], unknown: str, columns: list[str]
 ) -> None:
-    about = {key: value for key, value in dataset.about.items() if key != "selection"}
-    settings = folders(tmp_path, Dataset(dataset.examples.drop(columns=["close", "driftless"]), about))
-    assert "was made with other columns. Run: python build_dataset.py" in refused(settings, capsys)
+    about = {key: value for key, value in dataset.about.items() if key != unknown}
+    settings = folders(tmp_path, Dataset(dataset.examples.drop(columns=columns), about))
+    assert "was made by an earlier version. Run: python build_dataset.py" in refused(settings, capsys)
     with pytest.raises(StaleDataset):
         MLTrainer(settings).train()
 
