@@ -25,8 +25,8 @@ COMPARED_SESSIONS = 60  # the newest: bars of more would make a page slow and la
 @dataclass(frozen=True)
 class Comparisons:
     """`bars` of the traded sessions; `mean` and `chance` are those of `learning.random_entries` (None: no trade);
-    `costs` are USD by name, see `priced`; `without` says why there are none of all these. All of it, and `equity`, is
-    of the newest COMPARED_SESSIONS of `sessions`."""
+    `costs` are USD by name, see `priced` (None: of no trade); `without` says why there are none of all these. All of
+    it, and `equity`, is of the newest COMPARED_SESSIONS of `sessions`."""
 
     bars: pd.DataFrame | None
     equity: pd.DataFrame
@@ -73,6 +73,7 @@ def compare(
     rules = {"round_trip_cost": round_trip_cost, **trade_rules}
     chance = random_entries(bars, filled, **rules) if len(filled) else None
     costs = priced(closed, bars, round_trip_cost) if len(closed) else None
+    costs = costs if costs and costs["trades"] else None
     return Comparisons(bars, newest, len(traded), len(closed), market_mean(bars), chance, costs)
 
 

@@ -45,6 +45,8 @@ def performance(report: Report, held_against: Comparisons) -> Iterable[str]:
             "P&L by price", ("P&L of closed trades", "#USD"), [(w, number(costs[n], sign="+")) for n, w in names]
         )
         yield note(held_against.span + costs_in_words(costs, held_against.closed))
+    elif held_against.closed:
+        yield note(f"{held_against.span}No closed trade could be priced from stored bars, or all were sold by hand.")
     if counts := report.not_filled():
         yield note(f"{plural(sum(counts.values()), 'order')} not filled: {listed(counts)}.")
 

@@ -178,6 +178,14 @@ def test_a_session_whose_bars_are_fetched_by_half_is_not_compared_before_it_is_w
     assert "random portfolios" in books.page().text
 
 
+def test_where_no_closed_trade_can_be_priced_the_page_says_so(books: BooksOnDisk) -> None:
+    books.write(minutes(100_000.0), bought("GME", "10:00", 5, 250.0), sold("GME", "11:00", 5, 260.0))
+    store_bars(books, "16:00")
+    page = books.page()
+    assert "No closed trade could be priced from stored bars" in page.text
+    assert "P&L by price" not in page.tables
+
+
 def test_an_open_position_shows_its_levels(books: BooksOnDisk) -> None:
     books.write(*A_DAY)
     assert books.page().tables["Open positions"][1] == [
