@@ -75,7 +75,7 @@ def review(settings: Settings, feed: BarFeed, books: Books, now: datetime) -> Re
     costs = learn(legs(_fills(trades), bars, settings.ROUND_TRIP_COST_PCT), _number(session))
     model = _model(settings, predictions)
     features = _features(bars, sessions[-1 - WARM_UP_SESSIONS :], session)
-    drift = _drift(model, features, predictions, _gaps(days, labels, settings, now), settings.MIN_CONFIDENCE)
+    drift = _drift(model, features, predictions, _gaps(days, labels, settings, now))
     verification = _verification(settings, model, session, bars, sessions[-1 - WARM_UP_SESSIONS :])
     turned_down = [s for s in books.signals_on(str(session.day)) if s["reason"].startswith(LEARNT)]
     verdicts = {kind: evidence(followed, kind) for kind in (SHADOW, NOT_TAKEN)}
@@ -166,7 +166,7 @@ def _gaps(days: Mapping[Any, pd.DataFrame], labels: pd.DataFrame, settings: Sett
 
 
 def _drift(
-    model: PublishedModel | None, features: pd.DataFrame, predictions: pd.DataFrame, gaps: list[float], threshold: float
+    model: PublishedModel | None, features: pd.DataFrame, predictions: pd.DataFrame, gaps: list[float]
 ) -> dict[str, Any]:
     """The evening's light, and the three it is the worst of."""
     if model is None or predictions.empty:
@@ -174,7 +174,7 @@ def _drift(
         return {"light": None, "words": why, "parts": {}, "features": []}
     card = model.card["drift"]
     shift: FeatureDrift = judge(card["features"], features[model.features].to_numpy(), model.features)
-    rate = float((predictions["model_confidence"] >= threshold).mean())
+    rate = float((predictions["model_confidence"] >= model.card["min_confidence"]).mean())  # as its rates were counted
     parts = {
         "features": Drift(shift.light, shift.words),
         "signals": signal_rate(card["signal_rates"], rate),

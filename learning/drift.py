@@ -162,7 +162,7 @@ def gaps_by_day(confidence: Array, label: Array, session: NDArray[Any]) -> list[
 
 
 def signal_rate(card_rates: Sequence[float], today: float) -> Drift:
-    """Today's share of predictions at the threshold against the card's days, none of which the model had seen.
+    """Today's share of predictions at the card's threshold against the card's days, none of which the model had seen.
 
     Student's two-sided interval for one more day, on arcsine roots, where a share's scatter does not depend on its size
     (Anscombe, 1948); RUN_DAYS days count as one, for those of a fold share its calibration. An interval, and not the
@@ -178,7 +178,7 @@ def signal_rate(card_rates: Sequence[float], today: float) -> Drift:
     light = _light(distance / scatter, _student(AMBER, days - 1), _student(RED, days - 1))
     usual = f"{np.mean(card_rates):.2%} on average, {max(card_rates):.2%} at most"
     judged = f"on the {len(card_rates)} days the model was judged by"
-    return Drift(light, f"{today:.2%} of the day's predictions reach the threshold; {judged} {usual}")
+    return Drift(light, f"{today:.2%} of the day's predictions reach the model's threshold; {judged} {usual}")
 
 
 def calibration_drift(card_gaps: Sequence[float], recent_gaps: Sequence[float]) -> Drift:

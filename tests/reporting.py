@@ -89,7 +89,7 @@ REVIEW: dict[str, Any] = {
         "words": "the day's inputs differ 3.0 times as much; most: atr_14",
         "parts": {
             "features": {"light": "amber", "words": "the day's inputs differ 3.0 times as much; most: atr_14"},
-            "signals": {"light": "green", "words": "0.41% of the day's predictions reach the threshold"},
+            "signals": {"light": "green", "words": "0.41% of the day's predictions reach the model's threshold"},
             "calibration": {"light": None, "words": "0 settled days"},
         },
         "features": [

@@ -226,6 +226,13 @@ def test_the_signal_rate_is_that_of_the_models_own_confidence(three_days: Settin
     assert newest["drift"]["parts"]["signals"]["words"].startswith(f"{own:.2%} of the day's predictions")
 
 
+def test_the_signal_rate_is_counted_at_the_threshold_of_the_models_card_whatever_is_set_today(
+    settings: Settings, bars: pd.DataFrame
+) -> None:
+    kept = Reviews(settings.MODELS_DIR / "reviews").all()[-1]["drift"]["parts"]["signals"]
+    assert reviewed(replace(settings, MIN_CONFIDENCE=0.9), bars)["drift"]["parts"]["signals"] == kept
+
+
 def test_calibration_is_judged_by_days_whose_trades_have_all_had_their_time(
     three_days: Settings, bars: pd.DataFrame
 ) -> None:

@@ -75,6 +75,7 @@ def publish_eager_model(settings: Settings, bars: pd.DataFrame, names: Sequence[
         "train_end": examples["settled_at"].max().isoformat(),
         "features": names,
         "trade_rules": settings.trade_rules(),
+        "min_confidence": settings.MIN_CONFIDENCE,
         "proven": False,
         "reason": "made for a test",
         "baseline": {"break_even_confidence": 0.46},
