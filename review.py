@@ -16,7 +16,7 @@ import pandas as pd
 
 from build_dataset import history
 from config import Settings
-from desk.books import Books
+from desk.books import BY_HAND, Books
 from desk.orders import Trade
 from display.figures import LEARNT, plural
 from learning.costs import LearntCost, learn, legs
@@ -122,8 +122,11 @@ def _fills(trades: Sequence[Trade]) -> pd.DataFrame:
 
 
 def _outcomes(books: Books, followed: pd.DataFrame) -> pd.DataFrame:
-    """How signals of the last OUTCOME_SESSIONS came out, taken or not: a bin that is turned down can heal."""
-    closed = [t for t in books.trades.values() if t.status == "CLOSED"]
+    """How signals of the last OUTCOME_SESSIONS came out, taken or not: a bin that is turned down can heal.
+
+    A trade that a person sold is none: its end says nothing about the confidence.
+    """
+    closed = [t for t in books.trades.values() if t.status == "CLOSED" and t.exit_reason != BY_HAND]
     rows = [(t.model_confidence, float((t.pnl_amount or 0.0) > 0), t.entry_time[:10]) for t in closed]
     missed = followed[(followed["kind"] == NOT_TAKEN) & followed["net_return"].notna()]
     days = missed["timestamp"].dt.tz_convert(NEW_YORK).dt.strftime("%Y-%m-%d")

@@ -18,7 +18,7 @@ from trading import CostlyBroker, golden_rows, journal_of, publish_eager_model, 
 from alpaca_wire import Unreachable
 from config import Settings
 from desk.books import Books
-from desk.journal import read_events
+from desk.journal import Journal, read_events
 from gates import LEARNT
 from learning.followed import NOT_TAKEN, SHADOW, Followed
 from learning.labels import label_trades
@@ -195,6 +195,22 @@ def test_win_rates_come_from_closed_trades_and_from_settled_signals_that_were_no
     own = [t.model_confidence for t in closed] + missed["confidence"].tolist()
     mean = sum(rate["confidence"] * rate["trades"] for rate in newest["win_rates"]) / len(own)
     assert mean == pytest.approx(np.mean(own))
+
+
+def test_what_a_person_sold_is_no_outcome_of_its_confidence(settings: Settings, bars: pd.DataFrame) -> None:
+    def counted() -> int:
+        return sum(rate["trades"] for rate in reviewed(settings, bars)["win_rates"])
+
+    before = counted()
+    journal = settings.MODELS_DIR / "journal.jsonl"
+    events = read_events(journal)
+    sale = next(e["execution"] for e in events if e["kind"] == "execution" and e["execution"]["side"] == "SELL")
+    sale["reason"] = "by hand"
+    journal.unlink()
+    with Journal(journal, "stamp") as rewritten:
+        for event in events:
+            rewritten.append(**{name: value for name, value in event.items() if name != "n"})
+    assert counted() == before - 1
 
 
 # --- drift -----------------------------------------------------------------------------------------------------------
