@@ -127,7 +127,8 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what this terminal cannot show is no reason to end
             stream.reconfigure(errors="backslashreplace")
-    console = Console(quiet=arguments.quiet, highlight=False)
+    # Paths, symbols and reasons are shown letter by letter: [data] in one is a folder and no style.
+    console = Console(quiet=arguments.quiet, highlight=False, markup=False, emoji=False)
     given = {"MARKET": arguments.market, "SYMBOLS": arguments.symbols, **(overrides or {})}
     if arguments.bars is not None and arguments.market is None:
         given["MARKET"] = "recorded"
@@ -145,7 +146,7 @@ def run(door: str, body: Door, arguments: argparse.Namespace, overrides: Mapping
         _open_log(door, settings, keys)
         if settings.overridden:
             words = "settings: " + ", ".join(settings.overridden)
-            console.print(words, style="dim", markup=False, soft_wrap=not console.is_terminal)
+            console.print(words, style="dim", soft_wrap=not console.is_terminal)
         code, result = body(arguments, settings, console)
     except tuple(EXIT_CODES) as error:
         cure = ". Look at the network and at status.alpaca.markets" if isinstance(error, Unreachable) else ""

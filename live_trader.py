@@ -152,7 +152,7 @@ def _leave_word(arguments: argparse.Namespace, settings: Settings, console: Cons
 
 def _say(console: Console, words: str) -> None:
     """A line in a file or pipe stays whole."""
-    console.print(words, markup=False, soft_wrap=not console.is_terminal)
+    console.print(words, soft_wrap=not console.is_terminal)
 
 
 def _books(settings: Settings) -> Books:

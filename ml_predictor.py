@@ -230,7 +230,7 @@ def _why(predictor: MLPredictor, symbol: str, settings: Settings, console: Conso
     """Print what spoke for and against a symbol, and the first gate that says no."""
     now = predictor.now()
     told = predictor.predict(symbol)
-    console.print(f"{symbol} at {told['timestamp'][:16]}: {told['recommendation']}, {told['reason']}", markup=False)
+    console.print(f"{symbol} at {told['timestamp'][:16]}: {told['recommendation']}, {told['reason']}")
     sides = {"for": predictor.why(now, symbol), "against": predictor.why(now, symbol, against=True)}
     table = Table(box=None, pad_edge=False)
     for column in ("spoke", "feature", "value", "contribution"):

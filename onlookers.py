@@ -97,7 +97,7 @@ class Onlookers:
             self._screen.say(words)
         elif self._heard:
             try:
-                self._console.print(words, soft_wrap=not self._console.is_terminal, markup=False)
+                self._console.print(words, soft_wrap=not self._console.is_terminal)
             except (OSError, SystemExit) as error:  # the second is rich's for a broken pipe
                 self._heard = False
                 log.warning("nobody reads what is said any more (%r); trading goes on", error)

@@ -225,7 +225,7 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     out = arguments.out or settings.DATA_DIR / PAGE
     running = is_held(settings.MODELS_DIR / "journal.lock")  # then newer ones will follow
     page = _write(settings, report, out, reload_seconds=RELOAD_SECONDS if running else None)
-    console.print(f"\npage: {page} (open it in a browser)", soft_wrap=True, markup=False)
+    console.print(f"\npage: {page} (open it in a browser)", soft_wrap=True)
     return 0, _summary(report) | {"learnt": summary(learnt), "page": str(page)}
 
 

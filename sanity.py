@@ -151,7 +151,7 @@ def check(settings: Settings, features: Sequence[str], console: Console) -> tupl
     if faults:
         words = "NOT SANE: " + "; ".join(faults)
     console.print(_table(rows))
-    console.print(words, markup=False, soft_wrap=True)
+    console.print(words, soft_wrap=True)
     return (1 if faults else 0), {"sane": not faults, "verdict": words, "rows": [asdict(row) for row in rows]}
 
 

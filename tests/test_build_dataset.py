@@ -416,6 +416,14 @@ def test_new_days_are_added_to_those_imported_before(
     assert f"bars: {new:,} new, 6 sessions in" in said(capsys.readouterr().out)
 
 
+def test_brackets_in_a_path_are_shown_and_never_obeyed(
+    bars_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "[data]"))
+    assert door("--market", "recorded", "--bars", bars_file) == 0
+    assert f"written: {tmp_path / '[data]' / 'dataset.parquet'}." in capsys.readouterr().out
+
+
 def test_rows_outside_the_session_are_left_out_and_counted(
     shared_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -463,6 +463,15 @@ def test_the_door_does_not_complain_where_there_are_signals(
     assert "the source has no bars of it" in next(line for line in out.splitlines() if line.startswith("ZZZ"))
 
 
+def test_brackets_in_a_symbol_are_shown_and_never_obeyed(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(settings, bars.replace({"symbol": {"SIM06": "[/X]"}}))
+    assert door("--market", "recorded") == 0
+    out = capsys.readouterr().out
+    assert any(line.startswith("[/X] ") for line in out.splitlines())
+
+
 def test_documented_samples_are_shown_where_the_market_has_them(
     settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
