@@ -274,11 +274,15 @@ def _body(arguments: argparse.Namespace, settings: Settings, console: Console) -
     elif not any(p["confidence"] for p in predictions):
         console.print("No buy signals generated: nothing could be predicted, for the reasons above")
     elif not any(p["signal"] for p in predictions):
-        best = max(p["confidence"] for p in predictions)
-        passing = {level: sum(p["confidence"] >= level for p in predictions) for level in (0.60, 0.50)}
+        best, threshold = max(p["confidence"] for p in predictions), settings.MIN_CONFIDENCE
+        reach = {level: sum(p["confidence"] >= level for p in predictions) for level in (threshold, 0.60, 0.50)}
         console.print(
-            f"No buy signals generated: highest confidence {best:.2f}, threshold {settings.MIN_CONFIDENCE:.2f}; "
-            f"{passing[0.60]} would pass at 0.60, {passing[0.50]} at 0.50. Lower MIN_CONFIDENCE to trade more"
+            f"No buy signals generated: highest confidence {best:.2f}, threshold {threshold:.2f}; "
+            + (
+                f"{reach[threshold]} of {len(predictions)} reach it, but the market is closed"
+                if reach[threshold]
+                else f"{reach[0.60]} would pass at 0.60, {reach[0.50]} at 0.50. Lower MIN_CONFIDENCE to trade more"
+            )
         )
     return 0, {"predictions": predictions}
 

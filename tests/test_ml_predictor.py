@@ -463,6 +463,19 @@ def test_the_door_does_not_complain_where_there_are_signals(
     assert "the source has no bars of it" in next(line for line in out.splitlines() if line.startswith("ZZZ"))
 
 
+def test_after_the_close_the_door_says_how_many_reach_the_threshold_and_not_to_lower_it(
+    settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(settings, bars)
+    monkeypatch.setenv("MIN_CONFIDENCE", "0.01")
+    assert door("--market", "recorded", "--json") == 0
+    out = capsys.readouterr().out
+    best = max(p["confidence"] for p in json.loads(out.splitlines()[-1])["predictions"])
+    silence = f"No buy signals generated: highest confidence {best:.2f}, threshold 0.01; "
+    assert f"{silence}3 of 3 reach it, but the market is closed\n" in out
+    assert "Lower MIN_CONFIDENCE" not in out
+
+
 def test_brackets_in_a_symbol_are_shown_and_never_obeyed(
     settings: Settings, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
