@@ -164,13 +164,17 @@ class MLTrainer:
             "trade_rules": settings.trade_rules(),
             "min_confidence": settings.MIN_CONFIDENCE,
             "max_open_positions": settings.MAX_OPEN_POSITIONS,
+            "days_back": settings.DAYS_BACK,
+            "symbols": sorted(settings.SYMBOLS) if settings.SYMBOLS else None,
         }
         trials.record(configuration, now, daily)
+        sharpes = trials.sharpes()
         return {
             "count": len(trials),
+            "traded": len(sharpes),
             "sharpe": sharpe(daily),
             "standard_error": sharpe_standard_error(daily),
-            "deflated": deflated_sharpe(daily, trials.sharpes()),
+            "deflated": deflated_sharpe(daily, sharpes),
         }
 
     def _free_stamp(self, now: datetime) -> str:

@@ -179,11 +179,12 @@ def _money(card: Card, excess: NDArray[np.float64] | None) -> list[Row]:
 def trials(card: Card) -> str:
     """What the Sharpe ratio is worth after so many configurations, in a sentence."""
     t = card["trials"]
+    traded = t.get("traded", t["count"])  # earlier versions did not tell them apart
     luck = "The chance that it is above what luck alone shows is"
-    if t["count"] > 1:
+    if traded > 1:
         luck = (
-            f"Whoever tries {t['count']:,} configurations finds a good-looking one by luck alone. The chance that this "
-            "one is better than such a lucky find is"
+            f"Whoever tries {traded:,} configurations that trade (of {t['count']:,} judged so far) finds a good-looking "
+            "one by luck alone. The chance that this one is better than such a lucky find is"
         )
     return (
         f"Sharpe ratio {number(t['sharpe'])} a day, standard error {number(t['standard_error'])}. {luck} "

@@ -182,7 +182,7 @@ def expected_maximum_sharpe(sharpes: Sequence[float]) -> float:
 def deflated_sharpe(daily: Array, sharpes: Sequence[float]) -> float | None:
     """The probability that the true Sharpe ratio of `daily` is above what the best of all trials would show by chance.
 
-    Bailey and Lopez de Prado (2014). `sharpes` are those of all trials, the one behind `daily` among them. None where
-    no trial is known or there is no standard error.
+    Bailey and Lopez de Prado (2014). `sharpes` are those of all trials that have one, the one behind `daily` among
+    them: what never traded cannot be the best by luck. None where there is none, or no standard error.
     """
     return probabilistic_sharpe(daily, expected_maximum_sharpe(sharpes)) if sharpes else None

@@ -78,7 +78,7 @@ CARD: dict[str, Any] = EARLIER_CARD | {
             {"rows": 5, "confidence": 0.85, "profitable": 1.0, "low": None, "high": None},
         ],
     },
-    "trials": {"count": 3, "sharpe": 0.86, "standard_error": 0.23, "deflated": 0.91},
+    "trials": {"count": 3, "traded": 2, "sharpe": 0.86, "standard_error": 0.23, "deflated": 0.91},
 }  # fmt: skip
 REVIEW: dict[str, Any] = {
     "session": "2026-03-02",

@@ -120,10 +120,11 @@ def test_without_a_trade_the_figures_are_not_known_and_no_error() -> None:
 
 def test_trials_say_what_the_sharpe_ratio_is_worth_after_so_many() -> None:
     assert trials(CARD) == (
-        "Sharpe ratio 0.86 a day, standard error 0.23. Whoever tries 3 configurations finds a good-looking one by luck "
-        "alone. The chance that this one is better than such a lucky find is 91.00% (deflated Sharpe ratio)."
+        "Sharpe ratio 0.86 a day, standard error 0.23. Whoever tries 2 configurations that trade (of 3 judged so far) "
+        "finds a good-looking one by luck alone. The chance that this one is better than such a lucky find is 91.00% "
+        "(deflated Sharpe ratio)."
     )
-    assert trials(CARD | {"trials": CARD["trials"] | {"count": 1}}) == (
+    assert trials(CARD | {"trials": CARD["trials"] | {"count": 1, "traded": 1}}) == (
         "Sharpe ratio 0.86 a day, standard error 0.23. The chance that it is above what luck alone shows is 91.00% "
         "(deflated Sharpe ratio)."
     )

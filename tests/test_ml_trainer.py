@@ -434,14 +434,29 @@ def test_a_refit_of_the_same_configuration_is_no_new_trial(trained: Trained, tmp
         {"MAX_OPEN_POSITIONS": 1},
         {"ML_MODEL_TYPE": "gradient_boosting"},
         {"LEFT_OUT_FEATURES": ("return_1",)},
+        {"DAYS_BACK": 25},
+        {"SYMBOLS": ("SIM06", "SIM10")},
     ],
 )
-def test_another_threshold_kind_or_choice_of_features_is_another_trial(
+def test_another_threshold_kind_choice_of_features_history_or_symbols_is_another_trial(
     trained: Trained, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     card = MLTrainer(copied(trained, tmp_path, **changes)).train().card
     assert card["trials"]["count"] == 2
     assert len(Trials(settings_in(tmp_path).MODELS_DIR / "trials.json")) == 2
+
+
+def test_configurations_that_never_traded_are_counted_apart_and_are_no_measure(
+    trained: Trained, tmp_path: Path
+) -> None:
+    settings = copied(trained, tmp_path, MIN_CONFIDENCE=0.2)
+    first = MLTrainer(settings).train().card["trials"]
+    trials = Trials(settings.MODELS_DIR / "trials.json")
+    for number in range(20):
+        trials.record({"another": number}, EVENING, np.zeros(3))
+    later = MLTrainer(settings).train().card["trials"]
+    assert (later["count"], later["traded"]) == (first["count"] + 20, first["traded"])
+    assert later["deflated"] == first["deflated"]
 
 
 def test_the_deflated_sharpe_ratio_asks_for_more_after_more_trials(trained: Trained, tmp_path: Path) -> None:

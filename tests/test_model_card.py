@@ -37,7 +37,7 @@ ABOUT = {
     "selection": {"chosen": "symbols", "sessions": 13, "sessions_listed": 0, "by_hindsight": 0.0},
 }
 STAMP = "20260219_200000"
-TRIALS = {"count": 3, "sharpe": 0.4211, "standard_error": 0.1507, "deflated": 0.8704}
+TRIALS = {"count": 3, "traded": 2, "sharpe": 0.4211, "standard_error": 0.1507, "deflated": 0.8704}
 
 
 def made_examples() -> pd.DataFrame:
@@ -269,7 +269,7 @@ def test_choice_by_hindsight_and_features_of_no_use_are_named_only_where_there_a
 
 def test_what_is_not_known_is_a_dash_and_never_a_nan(judged: Judged) -> None:
     silent = judged.card(MIN_CONFIDENCE=0.999)
-    text = judged.shown(**silent | {"trials": dict.fromkeys(TRIALS) | {"count": 1}})
+    text = judged.shown(**silent | {"trials": dict.fromkeys(TRIALS) | {"count": 1, "traded": 0}})
     assert "nan" not in text.lower()
     assert "None" not in text
     assert lines(text)["net return per trade"].split("  ")[-1].strip() == "0 trades on 0 days, after cost"
