@@ -32,10 +32,10 @@ from market.hours import (
     Session,
     at_new_york,
     epoch_minute,
+    last_closed,
     last_opened,
     local_time,
     market_time,
-    new_york,
     next_session,
 )
 from market.recorded_feed import RecordedFeed
@@ -203,4 +203,5 @@ def _serves(predictor: ReplayPredictor, now: datetime) -> bool:
 
 
 def _ends_week(now: datetime) -> bool:
-    return next_session(now).day.isocalendar().week != new_york(now).date().isocalendar().week
+    """Whether the last session that has closed was its week's last; by now the next week's first day may have begun."""
+    return next_session(now).day.isocalendar()[:2] != last_closed(now).day.isocalendar()[:2]

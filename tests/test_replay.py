@@ -118,6 +118,17 @@ def test_only_chosen_symbols_are_bought(settings: Settings, feed: RecordedFeed) 
     assert trader.books.trades
 
 
+@pytest.mark.parametrize("train_time", ["20:00", "02:00"])
+def test_weekly_training_is_after_the_last_session_of_a_week_also_past_midnight(
+    settings: Settings, feed: RecordedFeed, train_time: str
+) -> None:
+    thursday, friday, monday = sessions_between(date(2026, 2, 5), date(2026, 2, 9))
+    hungry = replace(settings, TRAIN_TIME=train_time, MIN_TRAINING_SAMPLES=10**9)  # a training that is begun fails
+    result = run_replay(hungry, feed, [thursday, friday, monday], Console(quiet=True), retrain="weekly")
+    outcomes = {day: outcome for (duty, day), outcome in result.trader.books.duties.items() if duty == "train"}
+    assert (outcomes[str(thursday.day)], outcomes[str(friday.day)]) == ("skipped", "failed")
+
+
 # --- evenings --------------------------------------------------------------------------------------------------------
 
 
