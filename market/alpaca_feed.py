@@ -74,8 +74,9 @@ class AlpacaFeed:
     def update(self, symbols: Sequence[str], start: datetime, end: datetime) -> Iterator[Fetched]:
         """Bring the store up to date for what is known at `end`, one session a step."""
         end = _whole_minute(end)
+        sessions = _sessions(start, end)
         yield from self._store.update(
-            self._fetch, self.feed, symbols, _sessions(start, end), end, settle=SETTLED, unusable=self._unusable
+            self._fetch, self.feed, symbols, sessions, end, settle=SETTLED, unusable=self._unusable, whole=True
         )
         self._split.difference_update(set(symbols) - self._unusable)
 

@@ -89,13 +89,15 @@ class BarStore:
         again: bool = False,
         settle: timedelta = timedelta(0),
         unusable: Collection[str] = (),
+        whole: bool = False,
     ) -> Iterator[Fetched]:
         """Bring `sessions` up to date for `symbols`, one session a step; one that is still open is stored incomplete.
 
         `fetch` is the `bars` of a feed, `feed` that feed's name; it is asked for consecutive sessions that miss the
         same symbols at once, up to CHUNK_BARS. `again` fetches also what is stored already. A session is complete
         `settle` after its close: until then its last bars may still come. `unusable` symbols, looked at after each
-        fetch, count as not fetched.
+        fetch, count as not fetched. `whole`: `fetch` gives all there is of a session so far, so that a stored bar which
+        it no longer gives was withdrawn. (Of a person's files each may hold a part.)
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         steps = [(session, self._missing(session.day, symbols, feed, again=again)) for session in sessions]
@@ -111,7 +113,8 @@ class BarStore:
                 for session in chunk:
                     rows = new[(new["timestamp"] >= session.open) & (new["timestamp"] < session.close)]
                     complete = now >= session.close + settle
-                    yield Fetched(self._merge(session.day, rows, got, feed, complete=complete), stored=False)
+                    changed = self._merge(session.day, rows, got, feed, complete=complete, whole=whole)
+                    yield Fetched(changed, stored=False)
 
     def note_splits(self, symbols: Collection[str], now: datetime) -> None:
         """Keep that splits of these symbols were found at `now`: whoever finds one mends the bars that show it."""
@@ -147,17 +150,23 @@ class BarStore:
         known = set(note["symbols"]) if note["complete"] and note["feed"] == feed and not again else set()
         return [symbol for symbol in symbols if symbol not in known]
 
-    def _merge(self, day: date, new: pd.DataFrame, symbols: Collection[str], feed: str, *, complete: bool) -> int:
-        """Add bars to a day; how many are new or changed. Another process may add other symbols at the same time."""
+    def _merge(
+        self, day: date, new: pd.DataFrame, symbols: Collection[str], feed: str, *, complete: bool, whole: bool
+    ) -> int:
+        """Add bars to a day; how many are new or changed. Where they are the `whole`, no other one of `symbols` stays.
+
+        Another process may add other symbols at the same time.
+        """
         with self._locked():
             note = self._note(day)
             same = note["feed"] == feed
             known = set(note["symbols"]) if same and note["complete"] == complete else set()
             old = self._read_day(day) if same and day in self.days() else new.iloc[:0]
-            both = pd.concat([old, new], ignore_index=True).drop_duplicates()
-            table = both.drop_duplicates(["symbol", "timestamp"], keep="last")  # what came last is the last word
+            kept = old[~old["symbol"].isin(list(symbols))] if whole else old
+            table = pd.concat([kept, new], ignore_index=True)
+            table = table.drop_duplicates(["symbol", "timestamp"], keep="last")  # what came last is the last word
             self._write_day(day, table, known.union(symbols), feed, complete=complete)
-            return len(both) - len(old)
+            return len(pd.concat([old, new], ignore_index=True).drop_duplicates()) - len(old)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -123,6 +123,18 @@ def test_what_is_complete_is_never_asked_for_again_and_today_is(
     assert note["complete"] is False
 
 
+def test_a_bar_that_alpaca_withdraws_in_the_session_does_not_stay_in_history(
+    feed: AlpacaFeed, standin: StandIn
+) -> None:
+    standin.set_clock(NOON + PUBLISHED)
+    before = feed.bars(["NVDA"], TODAY.open, NOON)
+    gone = before["timestamp"].iloc[20]
+    standin.bars(hide={"symbol": "NVDA", "from": gone.isoformat(), "to": gone.isoformat()})
+    standin.set_clock(EVENING)
+    after = feed.bars(["NVDA"], TODAY.open, EVENING)
+    assert set(before["timestamp"]) - set(after["timestamp"]) == {gone}
+
+
 def test_after_the_close_a_session_is_complete_once_its_last_bars_have_settled(
     feed: AlpacaFeed, standin: StandIn
 ) -> None:

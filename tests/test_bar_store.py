@@ -144,6 +144,14 @@ def test_a_session_still_open_is_stored_incomplete_and_fetched_again_later(store
     assert update(store, FakeMarket(), sessions=[TUESDAY]) == [(0, True)]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_no_longer_given_was_withdrawn_only_where_all_there_is_was_given(store: BarStore, whole: bool) -> None:
+    update(store, FakeMarket(), sessions=[TUESDAY], now=TUESDAY.open + 61 * MINUTE)
+    late = FakeMarket(silent=["AMD"])
+    assert len(list(store.update(late.bars, "iex", ["AMD"], [TUESDAY], LATER, whole=whole))) == 1
+    assert set(read(store)["symbol"]) == ({"NVDA"} if whole else {"AMD", "NVDA"})
+
+
 def test_another_feed_is_fetched_anew(store: BarStore, folder: Path) -> None:
     update(store, FakeMarket(price=1.0))
     assert update(store, FakeMarket(price=2.0), feed="sip") == [(78, False)] * 3
