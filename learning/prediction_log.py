@@ -75,7 +75,8 @@ class PredictionLog:
         content = "".join(self._lines).encode()
         handle = os.open(self._folder / f"{self._day}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, content)
+            while content:  # a disk that fills up takes a part, and says so at the next call
+                content = content[os.write(handle, content) :]
         finally:
             os.close(handle)
         self._lines.clear()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,17 @@ def written(folder: Path, prices: list[float]) -> Path:
         add(log, price=price)
     log.write()
     return folder / "2026-03-02.jsonl"
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """A file of this process cannot grow beyond `size` bytes, as on a disk that fills up."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 # --- round trip -----------------------------------------------------------------------------------------------------
@@ -113,6 +127,17 @@ def test_a_symbol_that_begins_another_is_not_confused_with_it(tmp_path: Path) ->
 
 def test_no_folder_is_no_history(tmp_path: Path) -> None:
     assert prices(PredictionLog(tmp_path / "predictions")) == []
+
+
+def test_a_disk_that_takes_only_a_part_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    for price in range(10):
+        add(log, price=float(price))
+    with room_for(1000), pytest.raises(OSError, match="File too large"):
+        log.write()
+    assert (tmp_path / "2026-03-02.jsonl").stat().st_size == 1000
+    log.write()
+    assert set(prices(log)) == set(map(float, range(10)))
 
 
 # --- several writers ------------------------------------------------------------------------------------------------
