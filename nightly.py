@@ -24,6 +24,7 @@ from typing import BinaryIO
 from build_dataset import prepare, write_dataset
 from config import Settings
 from market.feeds import BarFeed
+from memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def nightly_training(
             return Skipped("not due by --retrain")
         feed.check_splits(now)
         write_dataset(prepare(feed, now, chosen), chosen)
+        give_back()  # a month of bars and examples, and this process goes on for weeks
         command = [sys.executable, str(TRAINER), "--as-of", now.isoformat(), "--json", "--quiet"]
         process, leash = start_child([*command, "--with-parent"], chosen)
         return ChildTraining(process, chosen.TRAIN_DEADLINE_MINUTES * 60, wait, leash)
