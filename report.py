@@ -16,7 +16,6 @@ Each is a pandas DataFrame, and takes other settings than those of config.py and
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -47,7 +46,7 @@ from market.bars import NoBars
 from market.clock import utc_now
 from market.hours import NEW_YORK, local_time
 from market.simulated_feed import BANNER
-from sources import StateRefused, bar_store, stamp_of
+from sources import StateRefused, bar_store, read_note, stamp_of
 
 READ_FIRST = ["symbol", "status", "entry_time", "price", "qty", "exit_time", "exit_price", "exit_reason", "pnl_amount"]
 PAGE = "report.html"  # in DATA_DIR
@@ -142,11 +141,12 @@ def _new_york(times: pd.Series) -> pd.Series:
 
 
 def read_report(settings: Settings) -> Report:
-    """Everything a report shows, from what is on disk at this moment. Raises NoBars where there is no journal."""
+    """Everything a report shows, from what is on disk at this moment. Raises NoBars where there is no journal, and
+    StateRefused where source.json is damaged."""
     events = _events(settings)
     books = Books(local_time, events)
     source = settings.MODELS_DIR / "source.json"
-    origin = json.loads(source.read_text()) if source.exists() else {"market": "unknown", "feed": "unknown"}
+    origin = read_note(source) if source.exists() else {"market": "unknown", "feed": "unknown"}
     card, no_model = card_in_use(settings.MODELS_DIR)
     return Report(
         written=utc_now(),

@@ -60,11 +60,12 @@ def stored_market(settings: Settings) -> str | None:
     for folder in (settings.MODELS_DIR, settings.DATA_DIR):
         note = folder / "source.json"
         if note.exists():
-            return _read_note(note)["market"]
+            return read_note(note)["market"]
     return None
 
 
-def _read_note(note: Path) -> dict[str, str]:
+def read_note(note: Path) -> dict[str, str]:
+    """Market and feed of a source.json. Raises StateRefused where it cannot be read."""
     try:
         source = json.loads(note.read_text())
         return {"market": str(source["market"]), "feed": str(source["feed"])}
@@ -83,7 +84,7 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
     """
     feed, message = feed_of(settings, market), None
     notes = [folder / "source.json" for folder in (settings.MODELS_DIR, settings.DATA_DIR)]
-    found = [_read_note(note) for note in notes if note.exists()]
+    found = [read_note(note) for note in notes if note.exists()]
     foreign = [source for source in found if source != {"market": market, "feed": feed}]
     finished = new_run and market == "simulated" and (settings.MODELS_DIR / "journal.jsonl").exists()
     if any(source["market"] != "simulated" for source in foreign):
@@ -103,7 +104,7 @@ def claim(settings: Settings, market: str, *, now: datetime, new_run: bool = Fal
                 "DATA_DIR=..."
             )
     if foreign or finished:
-        simulated = [note.parent for note in notes if note.exists() and _read_note(note)["market"] == "simulated"]
+        simulated = [note.parent for note in notes if note.exists() and read_note(note)["market"] == "simulated"]
         message = _archive(settings, simulated, stamp_of(now))
     for note in notes:
         try:

@@ -598,6 +598,15 @@ def test_a_page_that_cannot_be_written_is_a_usage_error(door: BooksOnDisk, capsy
     assert list(door.settings.MODELS_DIR.parent.glob(".*.tmp")) == []
 
 
+def test_a_damaged_note_of_whose_books_these_are_is_refused_in_a_line_with_the_cure(
+    door: BooksOnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door.write(minutes(100_000.0))
+    (door.settings.MODELS_DIR / "source.json").write_text('{"market": ')
+    assert report.main([]) == 5
+    assert "source.json cannot be read, so whose these folders are is not known" in capsys.readouterr().err
+
+
 def test_books_of_another_market_than_asked_for_are_refused(
     door: BooksOnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
