@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,7 @@ _OURS = re.compile(
     r"|(model|scaler|features|card|out_of_fold)_\w+\.\w+|current\.json|dataset\.\w+"
     r"|(journal|trade_history|paper_account|followed_trades|trials)\..*"
 )
+_ARCHIVED = re.compile(r"simulated_\d{8}_\d{6}")
 STRAY_AGE = timedelta(days=1)
 TRADED_SESSIONS = 5  # of a market that lies in the past; all earlier ones are history
 
@@ -125,8 +127,9 @@ def _sweep(settings: Settings, before: datetime) -> None:
     """Remove temporary files of writers that were killed; those of one that is at work are younger."""
     for folder in (settings.MODELS_DIR, settings.DATA_DIR):
         for stray in folder.rglob(".*.tmp"):
-            if stray.is_file() and stray.stat().st_mtime < before.timestamp():
-                stray.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # a running trader may rename it meanwhile
+                if stray.is_file() and stray.stat().st_mtime < before.timestamp():
+                    stray.unlink()
 
 
 def _archive(settings: Settings, simulated: Sequence[Path], stamp: str) -> str:
@@ -136,7 +139,7 @@ def _archive(settings: Settings, simulated: Sequence[Path], stamp: str) -> str:
     """
     root = settings.MODELS_DIR.parent / "archive"
     target = root / f"simulated_{stamp}"
-    older = list(root.glob("simulated_*"))
+    older = [path for path in root.glob("simulated_*") if _ARCHIVED.fullmatch(path.name)]
     with lock_books(settings.MODELS_DIR / "journal.jsonl"):
         for folder in simulated:
             place = target / ("models" if folder == settings.MODELS_DIR else "data")

@@ -145,6 +145,16 @@ def test_only_the_last_archive_is_kept(settings: Settings, tmp_path: Path) -> No
     assert (tmp_path / "archive" / "simulated_20260302_220003" / "models" / "journal.jsonl").read_text() == "3"
 
 
+def test_what_a_person_keeps_in_the_archive_stays(settings: Settings, tmp_path: Path) -> None:
+    own, last = tmp_path / "archive" / "simulated_best_of_march", tmp_path / "archive" / "simulated_20260301_200000"
+    for folder in (own, last):
+        folder.mkdir(parents=True)
+    claim(settings, "simulated", now=NOW)
+    fill(settings)
+    claim(settings, "recorded", now=NOW)
+    assert archives(tmp_path) == ["simulated_20260302_200003", own.name]
+
+
 def test_recorded_books_are_never_archived_by_a_new_run(settings: Settings, tmp_path: Path) -> None:
     claim(settings, "recorded", now=NOW)
     fill(settings)
@@ -226,3 +236,22 @@ def test_temporary_files_of_writers_that_were_killed_are_removed_and_those_of_on
         os.utime(path, (when, when))
     claim(settings, "recorded", now=NOW)
     assert list(folder.iterdir()) == [new]
+
+
+def test_a_temporary_file_that_its_writer_renames_meanwhile_is_no_trouble(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(settings, "recorded", now=NOW)
+    (settings.MODELS_DIR / ".journal.jsonl.0a1b2c3d.tmp").touch()
+    is_file = Path.is_file
+
+    def renamed_next(path: Path) -> bool:
+        found = is_file(path)
+        if found and path.suffix == ".tmp":
+            path.rename(path.with_name("journal.jsonl"))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", renamed_next)
+        assert claim(settings, "recorded", now=NOW) is None
+    assert (settings.MODELS_DIR / "journal.jsonl").exists()
