@@ -65,10 +65,9 @@ def _shut(card: Mapping[str, Any], excess: NDArray[np.float64] | None) -> Iterat
         )
         return
     if trades < MIN_TRADES:
-        rate = trades / days
         yield Gate(
-            f"{plural(MIN_TRADES - trades, 'more trade')} needed, at {rate:.1f} a day so far",
-            math.ceil(MIN_TRADES / rate),
+            f"{plural(MIN_TRADES - trades, 'more trade')} needed, {trades} in {plural(days, 'day')} so far",
+            math.ceil(MIN_TRADES * days / trades),
         )
     if traded_days < MIN_TRADE_DAYS:
         yield Gate(

@@ -36,9 +36,15 @@ def spread(mean: float, deviation: float, days: int) -> NDArray[np.float64]:
 def test_too_few_trades_are_said_with_the_days_that_they_take_at_the_present_rate() -> None:
     words = what_would_change(card(trades=12), ABOVE)  # of 20: 12 on 12 days, so 8 more days
     assert words == (
-        "More days like those so far would be enough: 8 more trades needed, at 1.0 a day so far. That makes 20 judged "
+        "More days like those so far would be enough: 8 more trades needed, 12 in 12 days so far. That makes 20 judged "
         "days in place of 12 (a DAYS_BACK of about 41); with better results on newer days it takes fewer."
     )  # 20 sessions hold 12 judged days, so 28 hold 20; 28 sessions are 28 x 365 / 252 = 40.6 calendar days
+
+
+def test_a_trade_in_many_days_is_a_rate_of_its_own_and_not_zero_a_day() -> None:
+    words = what_would_change(card(trades=1, days=24, days_traded=1), ABOVE)
+    assert "19 more trades needed, 1 in 24 days so far" in words
+    assert "That makes 480 judged days" in words
 
 
 def test_trades_on_too_few_days_need_more_such_days() -> None:
@@ -66,7 +72,7 @@ def test_a_margin_over_matched_entries_within_chance_needs_more_days_too() -> No
 
 def test_of_several_gates_the_one_that_takes_longest_sets_the_days() -> None:
     words = what_would_change(card(trades=12, daily=0.01, daily_standard_error=0.008), ABOVE)
-    assert "8 more trades needed, at 1.0 a day so far; daily profit of +1.00%" in words
+    assert "8 more trades needed, 12 in 12 days so far; daily profit of +1.00%" in words
     assert "That makes 20 judged days" not in words
 
 

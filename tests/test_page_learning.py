@@ -30,7 +30,7 @@ def page_of(books: BooksOnDisk, *reviews: dict[str, Any], **changes: Any) -> Pag
 def test_the_verdict_comes_first_with_its_reason_and_what_would_change_it(books: BooksOnDisk) -> None:
     assert (
         "Can it be believed verdict unproven : too few signals: 7 would change it More days like those so far would "
-        "be enough: 13 more trades needed, at 0.6 a day so far. That makes 35 judged days in place of 12 (a"
+        "be enough: 13 more trades needed, 7 in 12 days so far. That makes 35 judged days in place of 12 (a"
     ) in page_of(books).text
 
 
