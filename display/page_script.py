@@ -66,12 +66,11 @@ function makeFilter(box, table) {
   input.addEventListener("input", apply);
 }
 
-// What a reader has opened and sorted outlives a reload of the page by itself.
+// What a reader has opened and sorted outlives a reload of the page by itself. The new page may have another table or
+// column, so each is known by its name.
 function remember() {
-  const sorted = [...document.querySelectorAll("table")].map((table) => {
-    const heading = table.querySelector("th[aria-sort]");
-    return heading && [heading.cellIndex, heading.getAttribute("aria-sort")];
-  });
+  const sorted = [...document.querySelectorAll("th[aria-sort]")].map((heading) =>
+    [heading.closest("table").caption.textContent, heading.textContent, heading.getAttribute("aria-sort")]);
   const opened = [...document.querySelectorAll("details")].filter((each) => each.open).map((each) => each.id);
   try { sessionStorage.setItem("report-state", JSON.stringify({sorted, opened})); } catch (error) { /* then not */ }
 }
@@ -84,11 +83,14 @@ function recall() {
   } catch (error) { return false; }
   if (!state) return false;
   document.querySelectorAll("details").forEach((each) => { each.open = state.opened.includes(each.id); });
-  document.querySelectorAll("table").forEach((table, i) => {
-    const button = state.sorted[i] && table.tHead.rows[0].cells[state.sorted[i][0]].querySelector("button");
+  const tables = [...document.querySelectorAll("table")];
+  state.sorted.forEach(([caption, column, order]) => {
+    const table = tables.find((each) => each.caption.textContent === caption);
+    const heading = table && [...table.tHead.rows[0].cells].find((each) => each.textContent === column);
+    const button = heading && heading.querySelector("button");
     if (!button) return;
     button.click();
-    if (state.sorted[i][1] === "descending") button.click();
+    if (order === "descending") button.click();
   });
   return true;
 }

@@ -232,6 +232,27 @@ def test_a_running_traders_page_loads_itself_anew_unless_told_not_to(browser: Br
     assert report.main(["--quiet"]) == 0
 
 
+def test_a_table_that_appears_between_two_reloads_does_not_take_the_sorting_of_another(
+    browser: Browser, folder: Path
+) -> None:
+    settings = load_settings()
+    path = report.write_page(settings, settings.DATA_DIR / report.PAGE, reload_seconds=1)
+    page, _ = opened(browser, folder, DESKTOP)
+    sort(page, "Closed trades", "P&L, USD")
+    sort(page, "Closed trades", "P&L, USD")
+    whole = path.read_text()
+    first = whole[whole.index('<div class="scroll"') : whole.index("</div>", whole.index('<div class="scroll"')) + 7]
+    another = first.replace("caption>", "caption>Another: ", 1)
+    path.write_text(whole.replace(first, another + first, 1))
+    with page.expect_navigation():
+        pass
+    assert page.locator("caption", has_text="Another: ").count() == 1
+    (sorted_one,) = page.locator("table:has(th[aria-sort])").all()
+    assert sorted_one.locator("caption").inner_text() == "Closed trades, newest first"
+    assert sorted_one.locator("th[aria-sort=descending]").inner_text().strip(" ▲▼") == "P&L, USD"
+    assert report.main(["--quiet"]) == 0
+
+
 def test_the_page_of_a_stopped_trader_says_when_it_was_written_and_stays(browser: Browser, folder: Path) -> None:
     page, _ = opened(browser, folder, DESKTOP)
     assert re.search(r"Written \d{4}-\d\d-\d\d \d\d:\d\d:\d\d New York", page.inner_text("header"))
