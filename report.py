@@ -169,7 +169,7 @@ def read_report(settings: Settings) -> Report:
 
 
 def show(settings: Settings, console: Console) -> None:
-    """Print the summary. Raises NoBars where there is no journal."""
+    """Print the summary. Raises as `read_report`."""
     report = read_report(settings)
     print_summary(report, read_learnt(settings.MODELS_DIR, report.card), console)
 
@@ -180,7 +180,8 @@ def show(settings: Settings, console: Console) -> None:
 def write_page(
     settings: Settings, path: Path, bars: pd.DataFrame | None = None, reload_seconds: int | None = None
 ) -> Path:
-    """Write the page, whole or not at all; its path. Raises NoBars, and UsageError where `path` cannot be written.
+    """Write the page, whole or not at all; its path. Raises as `read_report`, and UsageError where `path` cannot be
+    written.
 
     `bars` are those of the traded sessions; by default what DATA_DIR keeps whole. With `reload_seconds` an open page
     looks for a newer one as often.
