@@ -183,8 +183,8 @@ def trials(card: Card) -> str:
     luck = "The chance that it is above what luck alone shows is"
     if traded > 1:
         luck = (
-            f"Whoever tries {traded:,} configurations that trade (of {t['count']:,} judged so far) finds a good-looking "
-            "one by luck alone. The chance that this one is better than such a lucky find is"
+            f"Whoever tries {traded:,} configurations that trade (of {t['count']:,} judged so far) finds a good-"
+            "looking one by luck alone. The chance that this one is better than such a lucky find is"
         )
     return (
         f"Sharpe ratio {number(t['sharpe'])} a day, standard error {number(t['standard_error'])}. {luck} "

@@ -306,7 +306,8 @@ def test_an_ordinary_signal_rate_is_green_and_another_one_is_not() -> None:
     assert signal_rate(card, 0.15).light == "amber"
     assert signal_rate(card, 0.5).light == "red"
     assert signal_rate(card, 0.15).words.startswith(
-        "15.00% of the day's predictions reach the model's threshold; on the 15 days the model was judged by 3.80% on average"
+        "15.00% of the day's predictions reach the model's threshold; on the 15 days the model was "
+        "judged by 3.80% on average"
     )
 
 
