@@ -147,24 +147,26 @@ class AlpacaHands:
         if (there := self._shares_there(trade, rows)) < trade.held:
             log.warning("%s: the account holds %d of our %d shares: not sold", trade.symbol, there, trade.held)
             return  # the next comparison explains it; what is not there must not be sold short
-        if _sold_just_now(trade, rows, order.minute):
+        if _sold_just_now(trade, rows or (), order.minute):
             return
         trade.closing = order
         for standing in trade.live:
             self.cancel(standing)
 
-    def _rows_of(self, trade: AlpacaTrade) -> Sequence[Placed]:
-        """The orders of a trade's symbol; none while they cannot be read, for which an exit does not wait."""
+    def _rows_of(self, trade: AlpacaTrade) -> Sequence[Placed] | None:
+        """The orders of a trade's symbol, or None while they cannot be read: an exit does not wait for them."""
         try:
             return self._account.orders(trade.since, [trade.symbol])
         except Unreachable:
-            return ()
+            return None
 
-    def _shares_there(self, trade: AlpacaTrade, rows: Sequence[Placed]) -> int:
+    def _shares_there(self, trade: AlpacaTrade, rows: Sequence[Placed] | None) -> int:
         """Shares of a trade's symbol in the account; while positions cannot be read, what the orders make of it."""
         try:
             return self._account.shares().get(trade.symbol, (0, 0.0))[0]
         except Unreachable:
+            if rows is None:
+                raise  # blind: its stop stays
             return trade.held - trade.unheard_by_hand(rows)
 
     def free_shares_or_none(self) -> Mapping[str, int] | None:

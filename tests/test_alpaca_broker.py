@@ -602,6 +602,15 @@ def test_nor_while_positions_cannot_be_read(desk: Desk) -> None:
     assert (trade.status, trade.exit_reason) == ("CLOSED", BY_HAND)
 
 
+def test_while_neither_positions_nor_orders_can_be_read_no_stop_is_taken_away(desk: Desk) -> None:
+    trade = desk.buy()
+    desk.next_minute()
+    desk.standin.fault("error", method="GET", path="/v2/(positions|orders)", status=503, times=None)
+    desk.broker.submit(desk.order_to_sell(trade))
+    assert desk.standin.stopped_shares("NVDA") == 5
+    assert desk.standin.requests("/v2/orders", "DELETE") == []
+
+
 def test_a_stop_whose_replacement_cannot_be_read_keeps_no_other_position_from_its_own(desk: Desk) -> None:
     first, second = desk.buy("META", PRICES["META"]), desk.buy("NVDA", 177.0)
     alpaca = person(desk.standin)
