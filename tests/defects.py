@@ -233,6 +233,11 @@ def part_fill_ignored(patch: Patch) -> None:
     patch.setattr(desk.alpaca_broker, "statements", whole)
 
 
+def sale_by_hand_not_looked_for(patch: Patch) -> None:
+    """Positions that lag behind are believed, and what a person has just sold is sold again."""
+    patch.setattr(desk.alpaca_hands, "_sold_just_now", lambda *_: False)
+
+
 def stop_not_put_back(patch: Patch) -> None:
     """Shares whose stop is gone stay without one."""
     patch.setattr(AlpacaHands, "_arm", lambda self, trade: None)
@@ -363,6 +368,10 @@ SIMULATED = (
     ),
     Defect("ordered for filled", ordered_for_filled, "lacks shares|the books hold", PART, (0, 1, 2)),
     Defect("part fill ignored", part_fill_ignored, "the books hold", PART, (0, 2, 3)),
+    Defect(
+        "sale by hand not looked for", sale_by_hand_not_looked_for, "sold short.*-sell-",
+        {"a person sells ours": 0.3, "positions lag": 1.0, "cancel takes its time": 0.5}, (1, 12, 23),
+    ),
     Defect("stop not put back", stop_not_put_back, "without a stop", PART, (0, 1, 2)),
     Defect(
         "reconcile skipped", reconcile_skipped, "the books hold|pending in the books|without a stop",
