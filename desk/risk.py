@@ -198,10 +198,12 @@ class Gate:
     say: Callable[[str], object]
     leaves: Callable[[Order], int] = lambda order: order.minute
     _quotes: dict[str, Quote] = field(default_factory=dict)
-    _market: tuple[int, str | None] = (0, None)  # the minute in which it was asked, and the answer
+    _market: str | None = None  # what the broker has against entries
+    _asked: bool = False  # whether it was asked in this minute
 
     def see(self, bars: Iterable[PriceBar]) -> None:
-        """Take in the newest bars, oldest first."""
+        """A minute begins: take in its new bars, oldest first. Its number may have been before: clocks are set back."""
+        self._asked = False
         for bar in bars:
             last = self._quotes.get(bar.symbol)
             if last is None or bar.minute > last.minute:
@@ -245,7 +247,7 @@ class Gate:
                 account, tradable = self.broker.account(), self.broker.tradable(order.symbol)
             except (Refused, Unreachable) as error:
                 market = f"no answer that can be used ({error})"
-                self._market = order.minute, market  # nor will the minute's other entries wait for one
+                self._market = market  # nor will the minute's other entries wait for one
         books = self.books
         known = Known(
             account=account,
@@ -264,12 +266,12 @@ class Gate:
 
     def _against_entries(self, minute: int, close: datetime) -> str | None:
         """What the broker has against entries, asked once a minute and only when one is to be made; said once."""
-        asked, before = self._market
-        if asked != minute:
+        if not self._asked:
+            before, self._asked = self._market, True
             try:
-                self._market = minute, self.broker.hindrance(close)
+                self._market = self.broker.hindrance(close)
             except (Refused, Unreachable) as error:
-                self._market = minute, f"no answer that can be used ({error})"
-            if (words := self._market[1]) is not None and words != before:
-                self.say(f"{self.books.local_time(minute)[:16]}  nothing is bought: {words}")
-        return self._market[1]
+                self._market = f"no answer that can be used ({error})"
+            if self._market is not None and self._market != before:
+                self.say(f"{self.books.local_time(minute)[:16]}  nothing is bought: {self._market}")
+        return self._market

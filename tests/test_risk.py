@@ -294,6 +294,7 @@ class FakeBroker:
     orders: list[Order] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # whether a symbol is tradable
     down: bool = False
+    blocked: str | None = None
 
     def positions(self) -> dict[str, Position]:
         return {"NVDA": Position("NVDA", self.held, 100.0, 1, 98.0, 104.0, 101.0)} if self.held else {}
@@ -311,7 +312,7 @@ class FakeBroker:
         return True
 
     def hindrance(self, close: datetime) -> str | None:
-        return None
+        return self.blocked
 
     def submit(self, order: Order) -> None:
         self.orders.append(order)
@@ -342,10 +343,23 @@ def test_an_entry_leaves_only_after_it_was_written_down() -> None:
     assert (seen, broker.orders) == ([0], [ENTRY])
 
 
+def test_a_minute_that_comes_twice_as_the_clock_was_set_back_asks_the_broker_twice() -> None:
+    broker, said = FakeBroker(held=0), list[str]()
+    gate = Gate(cast(Broker, broker), Books(local_time), LIMITS, said.append)
+    gate.see(BARS)
+    assert gate.submit(ENTRY, CLOSE, lambda: None) is None
+    broker.blocked = "Alpaca says trading_blocked: None"
+    gate.see(())
+    assert gate.submit(ENTRY, CLOSE, lambda: None) == f"market: {broker.blocked}"
+    assert gate.submit(ENTRY, CLOSE, lambda: None) == f"market: {broker.blocked}"
+    assert len(said) == 1
+
+
 def test_an_outage_is_waited_for_once_a_minute_and_not_once_an_entry() -> None:
     broker = FakeBroker(held=0, down=True)
     gate = Gate(cast(Broker, broker), Books(local_time), LIMITS, print)
     for minute in (MINUTE, MINUTE + 1):
+        gate.see(())
         for symbol in ("NVDA", "META", "NFLX"):
             no = gate.submit(replace(ENTRY, symbol=symbol, minute=minute), CLOSE, lambda: None)
             assert no is not None
