@@ -1,4 +1,4 @@
-"""The books: what the journal adds up to - trades, signals, duties - and its view, models/trade_history.json."""
+"""The books: what the journal adds up to - trades, signals, duties. Their view on disk is `desk/trade_history.py`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from durable import to_json
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
-SIGNAL_SESSIONS = 30  # those whose signals stand in the view; older ones in archives
 BY_HAND = "by hand"  # why something was sold, or is to be, that a person wanted sold
 WITHDRAWN = "never reached the broker"  # an intent that may be tried again, under the same order id
 
@@ -302,21 +300,6 @@ class Books:
         self.peak_equity = max(self.peak_equity or equity, min(before, equity))  # two minutes show it: no wrong price
         self.equity.append((local, equity))
 
-    def old_signals(self) -> int:
-        """How many of the oldest signals are older than the newest SIGNAL_SESSIONS sessions."""
-        end, day = len(self.equity), ""
-        for _ in range(SIGNAL_SESSIONS):
-            if end == 0:
-                return 0
-            day = self.equity[end - 1][0][:10]
-            end = bisect_left(self.equity, (day,), hi=end)
-        return bisect_left(self.signal_lines, day, key=timestamp_of)
-
-    def view(self) -> dict[str, Any]:
-        """The content of models/trade_history.json: all trades, and the signals of the newest sessions."""
-        trades = [viewed(trade) for trade in self.trades.values()]
-        return {"schema": SCHEMA, "trades": trades, "signals": self.signals[self.old_signals() :]}
-
 
 def timestamp_of(signal_line: bytes) -> str:
     """When a signal was, as its line says it."""
@@ -324,11 +307,4 @@ def timestamp_of(signal_line: bytes) -> str:
     return timestamp
 
 
-def viewed(trade: Trade) -> dict[str, Any]:
-    """The fields of a trade that are documented."""
-    return {name: getattr(trade, name) for name in _TRADE_FIELDS}
-
-
 _SIGNAL_FIELDS = ("symbol", "price", "confidence", "timestamp", "taken", "reason")
-_INNER_FIELDS = {"entry_minute", "entering", "exits", "exits_refused"}
-_TRADE_FIELDS = [name for name in Trade.__dataclass_fields__ if name not in _INNER_FIELDS]

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
-from desk.books import SCHEMA, Books, timestamp_of, viewed
+from desk.books import Books, timestamp_of
 from desk.journal_files import archive_folder
+from desk.orders import Trade
 from durable import move_aside, replace_file, sync_folder, to_json
 
 log = logging.getLogger(__name__)
 
+SCHEMA = 1
+SIGNAL_SESSIONS = 30  # those whose signals stand in the view; older ones in archives
 LINES_AT_ONCE = 1000  # joined before another thread has its turn
 
 
@@ -86,7 +91,7 @@ class TradeHistory:
 
     def _archive_signals(self) -> None:
         """Copy signals that are old by now to the archives of their months, and let them go from the view."""
-        old = self._books.old_signals()
+        old = old_signals(self._books)
         if old <= self._archived:
             return
         lines = self._books.signal_lines[:old]
@@ -103,6 +108,22 @@ class TradeHistory:
             _grow(folder / f"signals_{month}.jsonl", b"".join(parts), newest)
         self._version += 1
         self._archived = old
+
+
+def old_signals(books: Books) -> int:
+    """How many of the oldest signals are older than the newest SIGNAL_SESSIONS sessions."""
+    end, day = len(books.equity), ""
+    for _ in range(SIGNAL_SESSIONS):
+        if end == 0:
+            return 0
+        day = books.equity[end - 1][0][:10]
+        end = bisect_left(books.equity, (day,), hi=end)
+    return bisect_left(books.signal_lines, day, key=timestamp_of)
+
+
+def viewed(trade: Trade) -> dict[str, Any]:
+    """The fields of a trade that are documented."""
+    return {name: getattr(trade, name) for name in _TRADE_FIELDS}
 
 
 def _document(trades: Sequence[bytes], signals: Sequence[bytes]) -> Iterator[bytes]:
@@ -144,3 +165,7 @@ def secure_view(path: Path, books: Books, stamp: str) -> None:
     if not ours:
         aside = move_aside(path, "foreign", stamp)
         log.warning("%s: %s; it is kept as %s, and a new one is written from the journal", path, why, aside.name)
+
+
+_INNER_FIELDS = {"entry_minute", "entering", "exits", "exits_refused"}
+_TRADE_FIELDS = [name for name in Trade.__dataclass_fields__ if name not in _INNER_FIELDS]

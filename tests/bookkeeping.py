@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
+from desk.books import Books
 from desk.journal import Event
 from desk.orders import Execution
+from desk.trade_history import SCHEMA, old_signals, viewed
 from market.hours import at_new_york, epoch_minute, moment, new_york
 
 STAMP = "20260302_200000"
@@ -56,3 +58,9 @@ STORY: list[Event] = [
     intent("NVDA-2", minute=OPEN + 20), told("cancelled", order_id="NVDA-2", reason="expired"),
     intent("NVDA-3", minute=OPEN + 30), told("fill", price=97.5, order_id="NVDA-3", minute=OPEN + 31),
 ]  # fmt: skip
+
+
+def view_of(books: Books) -> dict[str, Any]:
+    """What models/trade_history.json is to hold: all trades, and the signals of the newest sessions."""
+    trades = [viewed(trade) for trade in books.trades.values()]
+    return {"schema": SCHEMA, "trades": trades, "signals": books.signals[old_signals(books) :]}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from bookkeeping import BOUGHT, OPEN, SIGNAL, STAMP, STOPPED, STORY, intent, local_time, told
+from bookkeeping import BOUGHT, OPEN, SIGNAL, STAMP, STOPPED, STORY, intent, local_time, told, view_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ DOCUMENTED = {
 
 
 def only(books: Books) -> dict[str, Any]:
-    [trade] = books.view()["trades"]
+    [trade] = view_of(books)["trades"]
     return trade
 
 
@@ -87,7 +87,7 @@ def test_a_sale_that_came_to_nothing_leaves_the_trade_open() -> None:
 
 def test_two_trades_of_one_symbol_stand_beside_each_other_in_order() -> None:
     second = [intent("NVDA-2", minute=OPEN + 20), told("fill", price=90.0, order_id="NVDA-2", minute=OPEN + 21)]
-    trades = Books(local_time, [intent(), BOUGHT, STOPPED, *second]).view()["trades"]
+    trades = view_of(Books(local_time, [intent(), BOUGHT, STOPPED, *second]))["trades"]
     assert [(t["id"], t["status"], t["price"]) for t in trades] == [
         ("NVDA-1", "CLOSED", 100.03),
         ("NVDA-2", "OPEN", 90.0),
@@ -102,7 +102,7 @@ def test_symbols_do_not_mix() -> None:
 
 def test_an_execution_of_nobodys_trade_is_said_and_changes_no_trade(caplog: pytest.LogCaptureFixture) -> None:
     books = Books(local_time, [told("fill", "SELL", 10.0, symbol="GME")])
-    assert books.view()["trades"] == []
+    assert view_of(books)["trades"] == []
     assert "GME: fill of 5 shares belongs to no trade of ours" in caplog.text
 
 
@@ -117,7 +117,7 @@ def test_hearing_an_execution_again_at_any_later_time_changes_nothing(echoes: Se
     for place, event in enumerate(STORY):
         story.append(event)
         story += [STORY[heard] for heard, when in echoes if heard <= place <= when]
-    assert Books(local_time, story).view() == Books(local_time, STORY).view()
+    assert view_of(Books(local_time, story)) == view_of(Books(local_time, STORY))
 
 
 def test_an_execution_is_known_once_it_was_heard() -> None:
@@ -140,7 +140,7 @@ def test_the_journal_on_disk_adds_up_to_the_same_books(tmp_path: Path) -> None:
         for kind, fields in rest:
             live.apply(journal.append(kind, **fields))
     again = Books(local_time, read_events(path))
-    assert again.view() == live.view()
+    assert view_of(again) == view_of(live)
     assert again.live_trades() == live.live_trades()
     assert again.exit_plan == live.exit_plan == {"NVDA": "stop"}
     assert again.duties == live.duties == {("train", "2026-03-02"): "done"}
@@ -160,7 +160,7 @@ def test_a_planned_sale_is_done_once_the_trade_is_closed_and_a_new_plan_replaces
 
 
 def test_a_trade_has_the_documented_fields_and_a_closed_one_holds_no_null() -> None:
-    view = Books(local_time, STORY).view()
+    view = view_of(Books(local_time, STORY))
     assert view["schema"] == 1
     assert all(set(trade) >= DOCUMENTED for trade in view["trades"])
     closed = [trade for trade in view["trades"] if trade["status"] == "CLOSED"]
@@ -176,7 +176,7 @@ def test_times_are_iso_8601_with_the_offset_of_new_york() -> None:
 
 
 def test_a_signal_is_in_the_view_with_its_documented_fields() -> None:
-    [signal] = Books(local_time, [SIGNAL]).view()["signals"]
+    [signal] = view_of(Books(local_time, [SIGNAL]))["signals"]
     assert signal == {name: value for name, value in SIGNAL.items() if name not in ("n", "kind")}
 
 
@@ -213,7 +213,7 @@ def test_what_spoke_for_a_purchase_stands_with_its_trade() -> None:
 
 def test_reasons_of_a_purchase_whose_intent_was_lost_are_passed_over() -> None:
     books = Books(local_time, [{"n": 3, "kind": "why", "order_id": "NVDA-1", "spoke": SPOKE}])
-    assert books.view()["trades"] == []
+    assert view_of(books)["trades"] == []
 
 
 def test_a_trade_keeps_the_models_own_confidence_which_is_the_same_where_nothing_lowered_it() -> None:

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import pytest
+from bookkeeping import view_of
 from rich.console import Console
 from trading import CostlyBroker, journal_of, publish_eager_model, settings_in
 
@@ -49,9 +50,9 @@ def replayed(settings: Settings, feed: RecordedFeed) -> LiveTrader:
 
 
 def test_a_second_run_over_the_same_sessions_changes_nothing(settings: Settings, feed: RecordedFeed) -> None:
-    first = replayed(settings, feed).books.view()
+    first = view_of(replayed(settings, feed).books)
     assert len(first["trades"]) > 3
-    assert replayed(settings, feed).books.view() == first
+    assert view_of(replayed(settings, feed).books) == first
 
 
 @pytest.mark.parametrize("minutes", [1, 200, 391, 392, 393, 700])
@@ -60,7 +61,7 @@ def test_an_interrupted_replay_goes_on_where_it_was(
 ) -> None:
     whole = settings_in(tmp_path / "whole", MIN_CONFIDENCE=0.6)
     publish_eager_model(whole, feed.bars(feed.symbols(feed.end), SESSIONS[0].open, SESSIONS[10].close))
-    expected = replayed(whole, feed).books.view()
+    expected = view_of(replayed(whole, feed).books)
     left = [minutes]
     minute = LiveTrader.minute
 
@@ -74,7 +75,7 @@ def test_an_interrupted_replay_goes_on_where_it_was(
         patch.setattr(LiveTrader, "minute", until_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             replayed(settings, feed)
-    assert replayed(settings, feed).books.view() == expected
+    assert view_of(replayed(settings, feed).books) == expected
 
 
 @pytest.mark.parametrize("minutes", [1, 200, 391, 392, 393, 700])
@@ -96,7 +97,7 @@ def test_a_killed_replay_goes_on_from_its_last_whole_session(
         replayed(settings, feed)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert replayed(settings, feed).books.view() == replayed(whole, feed).books.view()
+    assert view_of(replayed(settings, feed).books) == view_of(replayed(whole, feed).books)
 
 
 def test_too_little_history_is_said_before_anything_is_touched(feed: RecordedFeed) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bookkeeping import BOUGHT, OPEN, SIGNAL, STAMP, STORY, intent, local_time, told
+from bookkeeping import BOUGHT, OPEN, SIGNAL, STAMP, STORY, intent, local_time, told, view_of
 from nth import HOW, How, each_nth
 
-from desk.books import SIGNAL_SESSIONS, Books
+from desk.books import Books
 from desk.journal import Event
-from desk.trade_history import TradeHistory, secure_view
+from desk.trade_history import SIGNAL_SESSIONS, TradeHistory, old_signals, secure_view
 from durable import to_json
 
 DAY = 24 * 60
@@ -63,7 +63,7 @@ def full(source: Path, target: Path) -> Path:
 def test_the_view_on_disk_is_strict_json_equal_to_the_books(path: Path) -> None:
     books = Books(local_time, STORY)
     TradeHistory(path, books).flush()
-    assert on_disk(path) == books.view()
+    assert on_disk(path) == view_of(books)
     assert path.read_text().count("\n") == len(books.trades) + len(books.signals) + 5
     assert list(path.parent.iterdir()) == [path]
 
@@ -81,10 +81,10 @@ def test_the_view_follows_every_event_in_the_minute_and_at_once(path: Path) -> N
         beside.apply(event)
         history.write()
         history.wait()
-        assert on_disk(path) == beside.view()
+        assert on_disk(path) == view_of(beside)
         at_once.apply(event)
         other.flush()
-        assert on_disk(path.with_name("other.json")) == at_once.view()
+        assert on_disk(path.with_name("other.json")) == view_of(at_once)
 
 
 def test_the_view_is_written_when_something_changed_or_it_is_gone_and_only_then(path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_view_is_written_when_something_changed_or_it_is_gone_and_only_then(
     path.unlink()
     history.write()
     history.wait()
-    assert on_disk(path) == books.view()
+    assert on_disk(path) == view_of(books)
 
 
 def test_a_trade_that_was_never_heard_of_and_is_found_again_keeps_its_place(path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_slow_disk_holds_no_minute_up_and_one_view_at_most_is_under_way(
     history = TradeHistory(path, books)
     with slow_disk(monkeypatch) as go:
         history.write()
-        first = books.view()
+        first = view_of(books)
         books.apply(BOUGHT)
         history.write()  # comes back although the disk does not
         assert len(list(path.parent.glob(".*.tmp"))) <= 1
@@ -145,7 +145,7 @@ def test_a_slow_disk_holds_no_minute_up_and_one_view_at_most_is_under_way(
         assert on_disk(path) == first
     history.write()
     history.wait()
-    assert on_disk(path) == books.view()
+    assert on_disk(path) == view_of(books)
 
 
 def test_what_happens_to_the_books_while_the_view_is_written_is_not_half_in_it(
@@ -156,7 +156,7 @@ def test_what_happens_to_the_books_while_the_view_is_written_is_not_half_in_it(
     with slow_disk(monkeypatch) as go:
         history._beside.submit(go.wait)  # even the lines are joined later
         history.write()
-        before = books.view()
+        before = view_of(books)
         for event in STORY[3:]:
             books.apply(event)
             history.write()
@@ -173,7 +173,7 @@ def test_a_flush_waits_for_what_is_under_way_and_is_complete(path: Path, monkeyp
         books.apply(BOUGHT)
         threading.Timer(0.05, go.set).start()
         history.flush()
-    assert on_disk(path) == books.view()
+    assert on_disk(path) == view_of(books)
 
 
 def test_a_write_that_came_to_nothing_is_said_by_the_next_which_tries_again(
@@ -198,7 +198,7 @@ def test_a_write_that_came_to_nothing_is_said_by_the_next_which_tries_again(
     assert path.read_bytes() == before
     history.write()
     history.wait()
-    assert on_disk(path) == books.view()
+    assert on_disk(path) == view_of(books)
     history.write()  # nothing left to say
 
 
@@ -210,7 +210,7 @@ def test_a_flush_makes_good_what_came_to_nothing_beside(path: Path, monkeypatch:
         history.write()
         history.wait()
     history.flush()
-    assert on_disk(path) == books.view()
+    assert on_disk(path) == view_of(books)
     history.write()
 
 
@@ -223,7 +223,7 @@ def test_whichever_call_fails_the_view_is_the_old_or_the_new_one(tmp_path: Path,
         books = Books(local_time, STORY[:4])
         history = TradeHistory(path, books)
         history.flush()
-        old = books.view()
+        old = view_of(books)
         for event in STORY[4:]:
             books.apply(event)
         with fault:
@@ -234,10 +234,10 @@ def test_whichever_call_fails_the_view_is_the_old_or_the_new_one(tmp_path: Path,
                 history.wait()
             else:
                 history.flush()
-        assert on_disk(path) in (old, books.view())
+        assert on_disk(path) in (old, view_of(books))
         if how == "error":
             history.flush()
-            assert on_disk(path) == books.view()
+            assert on_disk(path) == view_of(books)
             assert list(path.parent.iterdir()) == [path]
 
 
@@ -267,7 +267,7 @@ def test_all_trades_and_the_signals_of_the_newest_sessions_stand_in_the_view_and
     books = Books(local_time, [*STORY, *days(SIGNAL_SESSIONS + 40)])
     TradeHistory(path, books).flush()
     view = on_disk(path)
-    assert view == books.view()
+    assert view == view_of(books)
     assert len(view["trades"]) == len(books.trades) == 4
     newest = date(2026, 3, 2) + timedelta(SIGNAL_SESSIONS + 39)
     oldest = newest - timedelta(SIGNAL_SESSIONS - 1)
@@ -295,8 +295,8 @@ def test_up_to_so_many_sessions_no_signal_is_old(path: Path) -> None:
 
 def test_signals_without_a_session_are_all_shown(path: Path) -> None:
     books = Books(local_time, [SIGNAL] * 3)
-    assert books.old_signals() == 0
-    assert len(books.view()["signals"]) == 3
+    assert old_signals(books) == 0
+    assert len(view_of(books)["signals"]) == 3
 
 
 def test_day_by_day_or_at_once_the_archives_are_the_same_and_a_start_leaves_them_alone(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_day_by_day_or_at_once_the_archives_are_the_same_and_a_start_leaves_them
             history.write()
         if event["kind"] == "minute" and event["minute"] % 2:
             history.flush()
-            assert on_disk(daily) == books.view()
+            assert on_disk(daily) == view_of(books)
     TradeHistory(once, Books(local_time, story)).flush()
     assert archived(daily) == archived(once)
     before = {file: file.stat().st_ino for file in (once.parent / "archive").iterdir()}
@@ -356,7 +356,7 @@ def test_whichever_call_fails_no_signal_leaves_the_view_before_its_archive_holds
 @pytest.mark.parametrize(
     "content",
     [
-        to_json(Books(local_time, STORY).view())[:200].encode(),
+        to_json(view_of(Books(local_time, STORY)))[:200].encode(),
         b"",
         b"[]",
         b"null",
@@ -378,7 +378,7 @@ def test_a_file_that_is_no_view_of_these_books_is_kept_under_a_dated_name_and_sa
     TradeHistory(path, books).flush()
     assert path.with_name(f"trade_history.json.foreign-{STAMP}").read_bytes() == content
     assert f"trade_history.json.foreign-{STAMP}" in caplog.text
-    assert json.loads(path.read_text()) == books.view()
+    assert json.loads(path.read_text()) == view_of(books)
 
 
 def test_what_was_moved_aside_before_is_never_overwritten(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from bookkeeping import view_of
 from trading import journal_of, settings_in
 
 from alpaca_wire import Unreachable
@@ -494,7 +495,7 @@ def test_a_lowered_confidence_that_still_reaches_the_threshold_is_bought_and_bot
     when = at(DAYS[0], "10:00")
     with desk(tmp_path, market(), {("AAA", when): 0.7}, own={("AAA", when): 0.8}) as d:
         d.run(DAYS[0])
-        (trade,) = json.loads(json.dumps(d.trader.books.view()))["trades"]
+        (trade,) = json.loads(json.dumps(view_of(d.trader.books)))["trades"]
         (signal,) = d.trader.books.signals
     assert (trade["confidence"], trade["model_confidence"]) == (0.7, 0.8)
     assert (signal["confidence"], signal["taken"]) == (0.8, True)
